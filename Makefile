@@ -1,0 +1,92 @@
+# kafka_fdw: Apache Kafka topics as PostgreSQL tables
+#
+#   make, make install     plain PGXS; need the -dev packages only
+#   make demo              from nothing to example queries on real data
+#   make demo-stop         ends what make demo started
+#   make test              installs what is missing, runs every test
+#   make bench             prints speeds as ratios to bare clients
+#   make lint, make format
+
+EXTENSION = kafka_fdw
+MODULE_big = kafka_fdw
+PGFILEDESC = "kafka_fdw - Apache Kafka topics as tables"
+DATA = sql/kafka_fdw--1.0.sql
+DOCS = $(wildcard doc/*.md)
+
+OBJS = \
+	src/client/config.o \
+	src/client/cursor.o \
+	src/client/error.o \
+	src/client/event.o \
+	src/client/group.o \
+	src/client/lookup.o \
+	src/client/pool.o \
+	src/client/topic.o \
+	src/client/watch.o \
+	src/core/bounds.o \
+	src/core/csv.o \
+	src/core/json.o \
+	src/core/moment.o \
+	src/core/number.o \
+	src/fdw/convert.o \
+	src/fdw/decode.o \
+	src/fdw/explain.o \
+	src/fdw/plan.o \
+	src/fdw/progress.o \
+	src/fdw/pushdown.o \
+	src/fdw/pushdown_evaluate.o \
+	src/fdw/pushdown_explain.o \
+	src/fdw/reader.o \
+	src/fdw/record.o \
+	src/fdw/scan.o \
+	src/fdw/slot.o \
+	src/fdw/snapshot.o \
+	src/fdw/window.o \
+	src/kafka_fdw.o \
+	src/option.o \
+	src/option_read.o \
+	src/option_table.o \
+	src/option_value.o
+
+PKG_CONFIG ?= pkg-config
+PG_CPPFLAGS = -I$(srcdir)/src $(shell $(PKG_CONFIG) --cflags rdkafka simdjson)
+PG_CFLAGS = -fvisibility=hidden
+PG_CXXFLAGS = -fvisibility=hidden -fno-exceptions -fno-rtti \
+	-DSIMDJSON_EXCEPTIONS=0
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs rdkafka simdjson) -lstdc++ -lpthread
+EXTRA_CLEAN = test/unit/build test/fuzz/build test/broker/build \
+	test/bench/build
+
+# No bitcode: nothing here is for the JIT compiler to inline, and building it
+# would need the very clang that PostgreSQL was built with.
+override with_llvm = no
+
+PG_CONFIG ?= pg_config
+# The targets that install what is missing must work before there is a
+# pg_config to ask.
+ifeq ($(filter demo demo-stop test bench lint format,$(MAKECMDGOALS)),)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+endif
+
+.PHONY: demo demo-stop test bench lint format
+
+demo:
+	test/demo/run
+
+demo-stop:
+	test/demo/stop
+
+test:
+	test/run
+
+bench:
+	test/bench/run
+
+lint:
+	test/lint/run
+
+format:
+	clang-format-14 -i $$(git ls-files 'src/*.[ch]' 'src/*.cpp' 'test/*.[ch]')

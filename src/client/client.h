@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.h
+ *		Kafka as the rest of the extension sees it: no librdkafka types.
+ *
+ * Everything here runs in the backend's main thread, waits in slices with
+ * interrupts between them, has a deadline, and reports errors by ereport.
+ * What a KafkaClient or KafkaCursor holds of the library is freed when the
+ * memory context that was current at its creation is reset, so an error
+ * anywhere needs no handler.
+ *
+ * IDENTIFICATION
+ *		src/client/client.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_CLIENT_H
+#define KAFKA_CLIENT_H
+
+#include "core/bounds.h"
+#include "option.h"
+
+/* ----------------------------------------------------------------
+ * pool.c: handles
+ * ----------------------------------------------------------------
+ */
+
+/* A connected library handle, lent to one user at a time. */
+typedef struct KafkaClient KafkaClient;
+
+/*
+ * Lends a handle for the server and user mapping in opts: an idle one when
+ * there is one, else a new one.  It belongs to the caller until
+ * kafka_client_release; if the current memory context goes first, which is
+ * what happens on error, the handle is destroyed.
+ *
+ * Does not connect: the first call that asks a broker does.
+ */
+extern KafkaClient *kafka_client_acquire(const KafkaConnectionOptions *opts);
+
+/* Gives a handle back to the pool, or destroys it when it is not fit. */
+extern void kafka_client_release(KafkaClient *client);
+
+/* Destroys this backend's idle handles; returns how many there were. */
+extern int	kafka_client_disconnect_all(void);
+
+/* Version text of the library at run time, for example "2.0.2". */
+extern const char *kafka_client_library_version(void);
+
+/* The cluster's id, or "" where the broker does not tell; may block. */
+extern const char *kafka_client_cluster_id(KafkaClient *client);
+
+/* ----------------------------------------------------------------
+ * topic.c: what topics there are, and their settings
+ * ----------------------------------------------------------------
+ */
+
+typedef struct KafkaTopic
+{
+	char	   *name;
+	int32	   *partitions;		/* ids, ascending */
+	int			npartitions;
+} KafkaTopic;
+
+/*
+ * Describes the named topics, palloc'd, in the order given.  Errors: a topic
+ * does not exist (the hint has the nearest name), is not authorized, or no
+ * broker answers within connect_timeout.
+ */
+extern KafkaTopic *kafka_client_describe_topics(KafkaClient *client,
+												char *const *names,
+												int ntopics);
+
+/*
+ * Describes the topics that the role may see and whose whole name matches a
+ * regular expression, in name order; *ntopics may be 0.  Names that begin
+ * with two underscores are Kafka's own and never match.
+ */
+extern KafkaTopic *kafka_client_match_topics(KafkaClient *client,
+											 const char *pattern,
+											 int *ntopics);
+
+typedef struct KafkaTopicSettings
+{
+	bool		known;			/* false: not allowed to ask; rest invalid */
+	bool		delete_only;	/* cleanup.policy is exactly "delete" */
+	bool		log_append_time;	/* message.timestamp.type */
+	bool		remote_storage; /* remote.storage.enable */
+	int64		before_max_ms;	/* message.timestamp.before.max.ms, INT64_MAX
+								 * for no limit */
+	int64		after_max_ms;	/* message.timestamp.after.max.ms, likewise */
+} KafkaTopicSettings;
+
+/*
+ * Asks for a topic's settings, or takes them from a cache that lives as long
+ * as the handle and is at most a minute old.  A refusal is no error.
+ */
+extern KafkaTopicSettings kafka_client_topic_settings(KafkaClient *client,
+													  const char *topic);
+
+/* ----------------------------------------------------------------
+ * lookup.c: offsets
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Names one partition anywhere; what is remembered about offsets beyond one
+ * query is keyed by all three, since a topic's name alone may come to mean
+ * another log.
+ */
+typedef struct KafkaPartitionKey
+{
+	const char *cluster;		/* kafka_client_cluster_id, "" when unknown */
+	const char *topic;
+	int32		partition;
+} KafkaPartitionKey;
+
+#define KAFKA_LOOKUP_END INT64_C(-1)	/* last stable offset or high
+										 * watermark, by isolation level */
+#define KAFKA_LOOKUP_START INT64_C(-2)	/* log start */
+#define KAFKA_NO_OFFSET INT64_C(-1) /* no record has such a time */
+
+typedef struct KafkaLookup
+{
+	const char *topic;
+	int32		partition;
+	int64		time_ms;		/* >= 0, or one of the two constants above */
+	int64		offset;			/* the answer; KAFKA_NO_OFFSET for none */
+} KafkaLookup;
+
+/*
+ * Answers all lookups in one round trip per leader.  A partition may stand in
+ * the array only once: librdkafka gives every entry of it the last one's
+ * answer.  Waits through leader elections, up to fetch_timeout.
+ */
+extern void kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups,
+								int nlookups);
+
+/* ----------------------------------------------------------------
+ * group.c: consumer groups
+ * ----------------------------------------------------------------
+ */
+typedef struct KafkaGroupOffset
+{
+	char	   *topic;
+	int32		partition;
+	int64		committed;
+} KafkaGroupOffset;
+
+/* The committed offsets of a group, palloc'd; none for an unknown group. */
+extern KafkaGroupOffset *kafka_client_group_offsets(KafkaClient *client,
+													const char *group,
+													int *noffsets);
+
+/* ----------------------------------------------------------------
+ * cursor.c: reading
+ * ----------------------------------------------------------------
+ */
+
+/* What to read of one partition. */
+typedef struct KafkaReadPart
+{
+	const char *topic;			/* must outlive the cursor */
+	int32		partition;
+	int64		end;			/* end snapshot; every range ends by then */
+	bool		append_time_stop;	/* ranges' ends hold only if the record found
+									 * there has LogAppendTime; else read on to
+									 * end */
+	int			nranges;		/* at least 1; sorted, disjoint, not empty */
+	KafkaRange *ranges;			/* must outlive the cursor */
+} KafkaReadPart;
+
+/* One record; all pointers are valid until the next kafka_cursor_next. */
+typedef struct KafkaMessage
+{
+	const char *topic;
+	int32		partition;
+	int64		offset;
+	const char *payload;		/* NULL for a tombstone */
+	size_t		payload_length;
+	const char *key;			/* NULL for none, which "" is not */
+	size_t		key_length;
+	void	   *native;
+} KafkaMessage;
+
+typedef struct KafkaCursorStats
+{
+	int64		messages;		/* handed out */
+	int64		bytes;			/* of their keys and payloads */
+	int64		planned;		/* offsets in all ranges */
+	int64		passed;			/* of these, offsets already behind us */
+	int64		wait_us;		/* time spent waiting for brokers */
+	int			parts_open;		/* partitions not yet done */
+} KafkaCursorStats;
+
+typedef struct KafkaCursor KafkaCursor;
+
+/*
+ * Starts reading.  parts[] is copied, what it points to is not.  tick, if not
+ * NULL, is called between batches and at least once a second while waiting;
+ * it may raise errors.
+ */
+extern KafkaCursor *kafka_cursor_open(KafkaClient *client,
+									  const KafkaReadPart *parts, int nparts,
+									  void (*tick) (void *arg),
+									  void *tick_arg);
+
+/*
+ * Gets the next record of any partition, in offset order within each; false
+ * when every range has been read to its end.
+ *
+ * Never silently short: a partition is done only when the position is at or
+ * past the end of its ranges.  Records that retention removed meanwhile are a
+ * WARNING with their number; a topic that was truncated, deleted or recreated
+ * is an error, and so is a broker that stays silent.
+ */
+extern bool kafka_cursor_next(KafkaCursor *cursor, KafkaMessage *message);
+
+extern const KafkaCursorStats *kafka_cursor_stats(const KafkaCursor *cursor);
+
+/* Describes up to a few partitions still being read, for a notice. */
+extern char *kafka_cursor_describe_open(const KafkaCursor *cursor);
+
+/* Stops reading; the client can then be released. */
+extern void kafka_cursor_close(KafkaCursor *cursor);
+
+/* Milliseconds since 1970, or -1 where the record has none. */
+extern int64 kafka_message_timestamp(const KafkaMessage *message,
+									 bool *log_append_time);
+
+/*
+ * The record's header number index, from 0; false when there are no more.
+ * value is NULL for a null value.
+ */
+extern bool kafka_message_header(const KafkaMessage *message, int index,
+								 const char **name, const char **value,
+								 size_t *length);
+
+#endif							/* KAFKA_CLIENT_H */

@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.c
+ *		From our options to a librdkafka configuration.
+ *
+ * Every property is named here and nowhere else; none is passed through from
+ * the user, since among librdkafka's properties are some that load code, run
+ * shell commands and read files.
+ *
+ * IDENTIFICATION
+ *		src/client/config.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "client/handle.h"
+#include "common/hashfn.h"
+#include "lib/stringinfo.h"
+
+/*
+ * A fetch answer brings whole batches, all of which are decompressed, so a
+ * small fetch is what makes a small window cheap: 64 to 256 kB reads a topic
+ * as fast as 10 MB does, and a window of a few hundred messages five times
+ * faster.
+ */
+#define FETCH_BYTES_PER_PART (128 * 1024)
+
+/*
+ * What one active partition may hold at once, as a multiple of its fetch:
+ * the answer as it came and the same decompressed, three times as long.
+ */
+#define ACTIVE_PART_BYTES (FETCH_BYTES_PER_PART * 4)
+
+/* First versions that know a property. */
+#define RDKAFKA_HAS_QUEUE_BACKOFF 0x02020000
+#define RDKAFKA_HAS_METRICS_PUSH 0x02050000
+
+static const char *const security_protocol_names[] = {
+	[KAFKA_SECURITY_PLAINTEXT] = "plaintext",
+	[KAFKA_SECURITY_SSL] = "ssl",
+	[KAFKA_SECURITY_SASL_PLAINTEXT] = "sasl_plaintext",
+	[KAFKA_SECURITY_SASL_SSL] = "sasl_ssl",
+};
+
+typedef struct ConfigBuilder
+{
+	rd_kafka_conf_t *conf;
+	bool		failed;
+	const char *property;		/* the first that was refused */
+	char		reason[KAFKA_ERROR_TEXT_MAX];
+} ConfigBuilder;
+
+/* Sets a property unless value is NULL; keeps the first refusal. */
+static void
+set_property(ConfigBuilder *builder, const char *name, const char *value)
+{
+	if (value == NULL || builder->failed)
+		return;
+	if (rd_kafka_conf_set(builder->conf, name, value, builder->reason,
+						  sizeof(builder->reason)) != RD_KAFKA_CONF_OK)
+	{
+		builder->failed = true;
+		builder->property = name;
+	}
+}
+
+static void
+set_int(ConfigBuilder *builder, const char *name, int64 value)
+{
+	char		text[32];
+
+	snprintf(text, sizeof(text), INT64_FORMAT, value);
+	set_property(builder, name, text);
+}
+
+static void
+set_bool(ConfigBuilder *builder, const char *name, bool value)
+{
+	set_property(builder, name, value ? "true" : "false");
+}
+
+static void
+set_connection(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
+{
+	set_property(builder, "bootstrap.servers", opts->brokers);
+	set_property(builder, "client.id", opts->client_id);
+	set_property(builder, "client.rack", opts->client_rack);
+	set_property(builder, "broker.address.family", opts->address_family);
+	set_int(builder, "socket.connection.setup.timeout.ms",
+			Max(opts->connect_timeout_ms, 1000));
+	set_int(builder, "socket.timeout.ms",
+			Max(opts->fetch_timeout_ms / 3, 1000));
+	set_bool(builder, "socket.keepalive.enable", true);
+	set_bool(builder, "socket.nagle.disable", true);
+	set_int(builder, "reconnect.backoff.ms", 100);
+	set_int(builder, "reconnect.backoff.max.ms", 1000);
+
+	/*
+	 * Logs are queued and drained by us: on its own the library would write
+	 * to the server's stderr from its threads.
+	 */
+	set_bool(builder, "log.queue", true);
+	set_bool(builder, "log.connection.close", false);
+	if (rd_kafka_version() >= RDKAFKA_HAS_METRICS_PUSH)
+		set_bool(builder, "enable.metrics.push", false);
+}
+
+static void
+set_security(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
+{
+	set_property(builder, "security.protocol",
+				 security_protocol_names[opts->security_protocol]);
+	set_property(builder, "sasl.mechanism", opts->sasl_mechanism);
+	set_property(builder, "sasl.username", opts->username);
+	set_property(builder, "sasl.password", opts->password);
+	set_property(builder, "ssl.ca.pem", opts->ssl_ca_pem);
+	set_property(builder, "ssl.ca.location", opts->ssl_ca_location);
+	set_property(builder, "ssl.certificate.pem", opts->ssl_certificate_pem);
+	set_property(builder, "ssl.certificate.location",
+				 opts->ssl_certificate_location);
+	set_property(builder, "ssl.key.pem", opts->ssl_key_pem);
+	set_property(builder, "ssl.key.location", opts->ssl_key_location);
+	set_property(builder, "ssl.key.password", opts->ssl_key_password);
+	set_bool(builder, "enable.ssl.certificate.verification", opts->ssl_verify);
+	set_property(builder, "ssl.endpoint.identification.algorithm",
+				 opts->ssl_verify ? "https" : "none");
+}
+
+static void
+set_consumer(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
+{
+	int64		share = opts->memory_limit_bytes / 16;
+
+	set_property(builder, "isolation.level",
+				 opts->read_committed ? "read_committed" : "read_uncommitted");
+	set_bool(builder, "check.crcs", opts->check_crcs);
+
+	/* A mistyped name must not create a topic. */
+	set_bool(builder, "allow.auto.create.topics", false);
+	set_bool(builder, "enable.auto.commit", false);
+	set_bool(builder, "enable.auto.offset.store", false);
+
+	/* An offset out of range is news, not a reason to jump to the end. */
+	set_property(builder, "auto.offset.reset", "error");
+	set_bool(builder, "enable.partition.eof", true);
+
+	/* The tail of every bounded scan waits for this. */
+	set_int(builder, "fetch.wait.max.ms", 10);
+	set_int(builder, "fetch.error.backoff.ms", 50);
+	set_int(builder, "fetch.message.max.bytes", FETCH_BYTES_PER_PART);
+	set_int(builder, "fetch.max.bytes",
+			Max(Min(share, KAFKA_QUEUE_BYTES), FETCH_BYTES_PER_PART));
+	/* The library raises fetch.max.bytes to this one, meant for producers. */
+	set_int(builder, "message.max.bytes", FETCH_BYTES_PER_PART);
+	set_int(builder, "receive.message.max.bytes",
+			Min(opts->memory_limit_bytes, INT_MAX));
+	set_int(builder, "queued.max.messages.kbytes",
+			Max(Min(share, KAFKA_QUEUE_BYTES) / 1024, 256));
+	set_int(builder, "queued.min.messages", 100000);
+	if (rd_kafka_version() >= RDKAFKA_HAS_QUEUE_BACKOFF)
+		set_int(builder, "fetch.queue.backoff.ms", 1);
+}
+
+/*
+ * Builds the configuration of a handle; the caller owns it.  Errors: the
+ * library refuses a value, as it does with a certificate it cannot read.
+ */
+rd_kafka_conf_t *
+kafka_config_build(const KafkaConnectionOptions *opts)
+{
+	ConfigBuilder builder = {0};
+
+	builder.conf = rd_kafka_conf_new();
+	set_connection(&builder, opts);
+	set_security(&builder, opts);
+	set_consumer(&builder, opts);
+	rd_kafka_conf_set_events(builder.conf,
+							 RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+
+	if (builder.failed)
+	{
+		rd_kafka_conf_destroy(builder.conf);
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("the Kafka client library refused an option of server \"%s\"",
+						opts->server_name),
+				 errdetail("%s: %s", builder.property, builder.reason)));
+	}
+	return builder.conf;
+}
+
+static void
+append_part(StringInfo buf, const char *value)
+{
+	/* Length first, so that no two lists of values read the same. */
+	if (value == NULL)
+		appendStringInfoString(buf, "-;");
+	else
+		appendStringInfo(buf, "%zu:%s;", strlen(value), value);
+}
+
+/* A hash of everything a handle is made of. */
+uint64
+kafka_config_fingerprint(const KafkaConnectionOptions *opts)
+{
+	StringInfoData buf;
+	uint64		hash;
+
+	initStringInfo(&buf);
+	append_part(&buf, opts->brokers);
+	append_part(&buf, opts->sasl_mechanism);
+	append_part(&buf, opts->ssl_ca_pem);
+	append_part(&buf, opts->ssl_ca_location);
+	append_part(&buf, opts->client_id);
+	append_part(&buf, opts->client_rack);
+	append_part(&buf, opts->address_family);
+	append_part(&buf, opts->username);
+	append_part(&buf, opts->password);
+	append_part(&buf, opts->ssl_certificate_pem);
+	append_part(&buf, opts->ssl_certificate_location);
+	append_part(&buf, opts->ssl_key_pem);
+	append_part(&buf, opts->ssl_key_location);
+	append_part(&buf, opts->ssl_key_password);
+	appendStringInfo(&buf, "%d %d %d %d %d %d %d %d " INT64_FORMAT,
+					 opts->security_protocol, opts->ssl_verify,
+					 opts->read_committed, opts->check_crcs,
+					 opts->connect_timeout_ms, opts->fetch_timeout_ms,
+					 opts->max_silence_ms, opts->handle_idle_timeout_ms,
+					 opts->memory_limit_bytes);
+	hash = hash_bytes_extended((unsigned char *) buf.data, buf.len, 0);
+
+	/* The password is in there. */
+	explicit_bzero(buf.data, buf.len);
+	pfree(buf.data);
+	return hash;
+}
+
+/* How many partitions may be fetched at once within the memory limit. */
+int
+kafka_config_max_active_parts(const KafkaClient *client)
+{
+	int64		parts = client->memory_limit_bytes / ACTIVE_PART_BYTES;
+
+	return (int) Max(Min(parts, 1000), 1);
+}

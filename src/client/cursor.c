@@ -1,0 +1,558 @@
+/*-------------------------------------------------------------------------
+ *
+ * cursor.c
+ *		Reads ranges of partitions to their very ends.
+ *
+ * All partitions feed one library queue, from which messages are taken in
+ * batches without waiting; when it is empty the backend sleeps on its latch
+ * and the handle's event descriptor.
+ *
+ * When is a partition done?  Only when its position is at or past the end of
+ * its last range: a message at or beyond it was seen, or the library raised
+ * an end-of-partition event at or beyond it.  Both are needed: the last
+ * offsets of a range may be transaction markers, aborted or compacted away,
+ * so that no message comes at all, and on a busy topic the end of the
+ * partition may never be reached.  An end-of-partition event below the end
+ * snapshot proves nothing, since it is raised against one answer's end, which
+ * a replica that lags can put lower.  Silence proves nothing either; what it
+ * leads to is in watch.c.
+ *
+ * A range starts strictly below the end snapshot: told to start at or past
+ * the last stable offset, the library says nothing for ever.
+ *
+ * The library's broker thread stops fetching when the queue holds enough, and
+ * in 2.0.2 then sleeps for up to a second whatever happens to the queue.  Any
+ * request to that broker wakes it, and the cheapest is a lookup that nobody
+ * waits for; see poke_brokers.  Without it a scan takes three times as long.
+ *
+ * IDENTIFICATION
+ *		src/client/cursor.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "client/cursor.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+/* From 2.2 on the library can be told not to sleep. */
+#define RDKAFKA_HAS_QUEUE_BACKOFF 0x02020000
+
+/*
+ * A gap between two ranges is read through rather than jumped over when it is
+ * no longer than this: stopping and starting costs a round trip.
+ */
+#define JUMP_MIN_OFFSETS 5000
+
+/* The longest sleep before the watchdog and the progress report look again. */
+#define WAIT_SLICE_MS 500
+
+/* With an empty queue, how long to wait before thinking it was a stall. */
+#define STALL_WAIT_MS 2
+
+static void free_cursor(void *arg);
+
+/* ----------------------------------------------------------------
+ * Opening and closing
+ * ----------------------------------------------------------------
+ */
+
+/* Finds or adds the topic that parts of this name belong to. */
+static KafkaCursorTopic *
+find_topic(KafkaCursor *cursor, const char *name)
+{
+	KafkaCursorTopic *topic;
+
+	for (int i = 0; i < cursor->ntopics; i++)
+	{
+		if (strcmp(cursor->topics[i].name, name) == 0)
+			return &cursor->topics[i];
+	}
+	topic = &cursor->topics[cursor->ntopics];
+	topic->rkt = rd_kafka_topic_new(cursor->client->rk, name, NULL);
+	if (topic->rkt == NULL)
+		kafka_client_raise(cursor->client, KAFKA_DOING_READ,
+						   rd_kafka_last_error(), NULL, name, -1);
+	topic->name = name;
+	cursor->ntopics++;
+	return topic;
+}
+
+static void
+index_parts(KafkaCursor *cursor)
+{
+	for (int i = 0; i < cursor->nparts; i++)
+	{
+		KafkaCursorPart *part = &cursor->parts[i];
+
+		part->topic = find_topic(cursor, part->read.topic);
+		part->topic->slots = Max(part->topic->slots, part->read.partition + 1);
+	}
+	for (int i = 0; i < cursor->ntopics; i++)
+		cursor->topics[i].parts =
+			palloc0(sizeof(KafkaCursorPart *) * cursor->topics[i].slots);
+	for (int i = 0; i < cursor->nparts; i++)
+	{
+		KafkaCursorPart *part = &cursor->parts[i];
+
+		part->topic->parts[part->read.partition] = part;
+	}
+}
+
+KafkaCursor *
+kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
+				  void (*tick) (void *arg), void *tick_arg)
+{
+	KafkaCursor *cursor = palloc0(sizeof(KafkaCursor));
+
+	cursor->client = client;
+	cursor->tick = tick;
+	cursor->tick_arg = tick_arg;
+	cursor->nparts = nparts;
+	cursor->parts = palloc0(sizeof(KafkaCursorPart) * Max(nparts, 1));
+	cursor->topics = palloc0(sizeof(KafkaCursorTopic) * Max(nparts, 1));
+	cursor->batch = palloc(sizeof(rd_kafka_message_t *) * KAFKA_BATCH_MAX);
+	cursor->batch_size = KAFKA_BATCH_FIRST;
+	cursor->max_active = kafka_config_max_active_parts(client);
+	cursor->stats.parts_open = nparts;
+	for (int i = 0; i < nparts; i++)
+	{
+		KafkaCursorPart *part = &cursor->parts[i];
+
+		Assert(parts[i].nranges > 0);
+		part->read = parts[i];
+		part->state = KAFKA_PART_WAITING;
+		part->position = parts[i].ranges[0].start;
+		for (int r = 0; r < parts[i].nranges; r++)
+			cursor->stats.planned +=
+				parts[i].ranges[r].end - parts[i].ranges[r].start;
+	}
+
+	/* Registered after the client's lease in this context, so it runs first. */
+	cursor->callback.func = free_cursor;
+	cursor->callback.arg = cursor;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext,
+									   &cursor->callback);
+	cursor->queue = rd_kafka_queue_new(client->rk);
+	kafka_client_watch_queue(client, cursor->queue);
+	index_parts(cursor);
+	cursor->last_news_ms = kafka_clock_ms();
+	return cursor;
+}
+
+static void
+drop_batch(KafkaCursor *cursor)
+{
+	while (cursor->batch_next < cursor->batch_count)
+		rd_kafka_message_destroy(cursor->batch[cursor->batch_next++]);
+}
+
+/* Releases all of the library's; may run while an error is being handled. */
+static void
+free_cursor(void *arg)
+{
+	KafkaCursor *cursor = (KafkaCursor *) arg;
+
+	if (cursor->queue == NULL)
+		return;
+	if (cursor->current)
+		rd_kafka_message_destroy(cursor->current);
+	cursor->current = NULL;
+	drop_batch(cursor);
+	for (int i = 0; i < cursor->nparts; i++)
+	{
+		KafkaCursorPart *part = &cursor->parts[i];
+
+		if (part->state == KAFKA_PART_ACTIVE)
+			rd_kafka_consume_stop(part->topic->rkt, part->read.partition);
+		part->state = KAFKA_PART_DONE;
+	}
+	rd_kafka_queue_destroy(cursor->queue);
+	cursor->queue = NULL;
+	for (int i = 0; i < cursor->ntopics; i++)
+		rd_kafka_topic_destroy(cursor->topics[i].rkt);
+	cursor->ntopics = 0;
+}
+
+void
+kafka_cursor_close(KafkaCursor *cursor)
+{
+	free_cursor(cursor);
+}
+
+const KafkaCursorStats *
+kafka_cursor_stats(const KafkaCursor *cursor)
+{
+	return &cursor->stats;
+}
+
+/* ----------------------------------------------------------------
+ * Starting and finishing partitions
+ * ----------------------------------------------------------------
+ */
+
+/* Starts fetching a partition at its position. */
+void
+kafka_cursor_start_part(KafkaCursor *cursor, KafkaCursorPart *part)
+{
+	if (rd_kafka_consume_start_queue(part->topic->rkt, part->read.partition,
+									 part->position, cursor->queue) != 0)
+		kafka_client_raise(cursor->client, KAFKA_DOING_READ,
+						   rd_kafka_last_error(), NULL, part->read.topic,
+						   part->read.partition);
+	part->state = KAFKA_PART_ACTIVE;
+}
+
+/* Stops fetching; what the queue still holds of it the library drops. */
+void
+kafka_cursor_stop_part(KafkaCursor *cursor, KafkaCursorPart *part)
+{
+	if (part->state != KAFKA_PART_ACTIVE)
+		return;
+	part->state = KAFKA_PART_WAITING;
+	rd_kafka_consume_stop(part->topic->rkt, part->read.partition);
+}
+
+static void
+start_waiting_parts(KafkaCursor *cursor)
+{
+	while (cursor->nactive < cursor->max_active &&
+		   cursor->first_waiting < cursor->nparts)
+	{
+		KafkaCursorPart *part = &cursor->parts[cursor->first_waiting++];
+
+		kafka_cursor_start_part(cursor, part);
+		cursor->nactive++;
+	}
+}
+
+/* The partition needs no more; another may take its place. */
+void
+kafka_cursor_finish_part(KafkaCursor *cursor, KafkaCursorPart *part)
+{
+	kafka_cursor_stop_part(cursor, part);
+	part->state = KAFKA_PART_DONE;
+	cursor->stats.parts_open--;
+	cursor->nactive--;
+	start_waiting_parts(cursor);
+}
+
+/*
+ * Notes that everything of the partition below offset has been seen, and
+ * finds the range to go on with; false when there is none left.
+ */
+bool
+kafka_cursor_pass(KafkaCursor *cursor, KafkaCursorPart *part, int64 offset)
+{
+	while (part->range < part->read.nranges)
+	{
+		const KafkaRange *range = &part->read.ranges[part->range];
+		int64		seen_end = Min(offset, range->end);
+
+		cursor->stats.passed +=
+			Max(seen_end - Max(part->position, range->start), 0);
+		part->position = Max(part->position, seen_end);
+		if (offset < range->end)
+			break;
+		part->range++;
+	}
+	part->position = Max(part->position, offset);
+	return part->range < part->read.nranges;
+}
+
+/* Everything of an active partition below offset has been seen: go on. */
+void
+kafka_cursor_advance(KafkaCursor *cursor, KafkaCursorPart *part, int64 offset)
+{
+	int64		start;
+
+	if (!kafka_cursor_pass(cursor, part, offset))
+	{
+		kafka_cursor_finish_part(cursor, part);
+		return;
+	}
+	start = part->read.ranges[part->range].start;
+	if (start - part->position >= JUMP_MIN_OFFSETS)
+	{
+		kafka_cursor_stop_part(cursor, part);
+		part->position = start;
+		kafka_cursor_start_part(cursor, part);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Reading
+ * ----------------------------------------------------------------
+ */
+
+static KafkaCursorPart *
+find_part(KafkaCursor *cursor, const rd_kafka_message_t *native)
+{
+	KafkaCursorTopic *topic = cursor->last_topic;
+
+	if (topic == NULL || topic->rkt != native->rkt)
+	{
+		topic = NULL;
+		for (int i = 0; i < cursor->ntopics; i++)
+		{
+			if (cursor->topics[i].rkt == native->rkt)
+				topic = &cursor->topics[i];
+		}
+		if (topic == NULL)
+			return NULL;
+		cursor->last_topic = topic;
+	}
+	if (native->partition < 0 || native->partition >= topic->slots)
+		return NULL;
+	return topic->parts[native->partition];
+}
+
+/*
+ * A range's end was found by a rule that holds for LogAppendTime records only,
+ * and here is the first record at or past it, of another kind: the topic was
+ * switched over at some time.  Read the partition to its end instead.
+ */
+static bool
+extend_range(KafkaCursorPart *part, const rd_kafka_message_t *native)
+{
+	rd_kafka_timestamp_type_t type;
+	KafkaRange *range = &part->read.ranges[part->range];
+
+	if (!part->read.append_time_stop || native->offset >= part->read.end)
+		return false;
+	(void) rd_kafka_message_timestamp(native, &type);
+	if (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
+		return false;
+	range->end = part->read.end;
+	part->read.nranges = part->range + 1;
+	part->read.append_time_stop = false;
+	return true;
+}
+
+/* May the partition be left at the range's end without seeing what is there? */
+static bool
+end_is_certain(const KafkaCursorPart *part)
+{
+	return !part->read.append_time_stop ||
+		part->read.ranges[part->range].end >= part->read.end;
+}
+
+/*
+ * Is this message one to hand out?  Errors and ends of partitions are taken
+ * care of here.
+ */
+static bool
+accept_message(KafkaCursor *cursor, rd_kafka_message_t *native)
+{
+	KafkaCursorPart *part = find_part(cursor, native);
+	const KafkaRange *range;
+	int64		offset = native->offset;
+
+	if (part == NULL || part->state != KAFKA_PART_ACTIVE)
+		return false;
+	if (native->err)
+	{
+		kafka_cursor_handle_event(cursor, part, native);
+		return false;
+	}
+	range = &part->read.ranges[part->range];
+	if (offset >= range->end && !extend_range(part, native))
+	{
+		kafka_cursor_advance(cursor, part, offset);
+		if (part->state != KAFKA_PART_ACTIVE)
+			return false;
+		range = &part->read.ranges[part->range];
+	}
+	if (offset < range->start || offset < part->position)
+		return false;
+
+	if (offset + 1 >= range->end && end_is_certain(part))
+		kafka_cursor_advance(cursor, part, offset + 1);
+	else
+	{
+		/* Offsets that nobody gets, markers and the like, count as passed. */
+		cursor->stats.passed += offset + 1 - Max(part->position, range->start);
+		part->position = offset + 1;
+	}
+	return true;
+}
+
+/*
+ * Wakes broker threads that sleep on a full queue: a lookup with no time to
+ * wait is sent and forgotten, and its answer is dropped by the library.
+ */
+static void
+poke_brokers(KafkaCursor *cursor)
+{
+	rd_kafka_topic_partition_list_t *list;
+
+	if (rd_kafka_version() >= RDKAFKA_HAS_QUEUE_BACKOFF)
+		return;
+	list = rd_kafka_topic_partition_list_new(cursor->nactive);
+	for (int i = 0; i < cursor->nparts; i++)
+	{
+		KafkaCursorPart *part = &cursor->parts[i];
+
+		if (part->state == KAFKA_PART_ACTIVE)
+			rd_kafka_topic_partition_list_add(list, part->read.topic,
+											  part->read.partition)->offset =
+				KAFKA_LOOKUP_END;
+	}
+	if (list->cnt > 0)
+		(void) rd_kafka_offsets_for_times(cursor->client->rk, list, 0);
+	rd_kafka_topic_partition_list_destroy(list);
+	cursor->poked_at_bytes = cursor->stats.bytes;
+}
+
+/* Takes what the queue has, without waiting. */
+static bool
+take_batch(KafkaCursor *cursor)
+{
+	ssize_t		count;
+
+	count = rd_kafka_consume_batch_queue(cursor->queue, 0, cursor->batch,
+										 cursor->batch_size);
+	cursor->batch_next = 0;
+	cursor->batch_count = (int) Max(count, 0);
+	if (count < 0)
+		kafka_client_raise(cursor->client, KAFKA_DOING_READ,
+						   rd_kafka_last_error(), NULL, NULL, -1);
+	if (count == 0)
+		return false;
+
+	/* A LIMIT query wants few; everybody else soon gets large batches. */
+	cursor->batch_size = Min(cursor->batch_size * 2, KAFKA_BATCH_MAX);
+	return true;
+}
+
+/* Sleeps until the queue has something, or for a while. */
+static void
+wait_for_news(KafkaCursor *cursor, int timeout_ms)
+{
+	instr_time	before;
+	instr_time	after;
+
+	INSTR_TIME_SET_CURRENT(before);
+	kafka_client_wait(cursor->client, timeout_ms);
+	INSTR_TIME_SET_CURRENT(after);
+	INSTR_TIME_SUBTRACT(after, before);
+	cursor->stats.wait_us += INSTR_TIME_GET_MICROSEC(after);
+	if (cursor->tick)
+		cursor->tick(cursor->tick_arg);
+	kafka_client_serve_events(cursor->client);
+	kafka_cursor_watch_silence(cursor);
+}
+
+/*
+ * Gets the next batch, waiting for it.
+ *
+ * Half a queue having been read is the moment at which the broker threads
+ * are woken: they have room again, and by the time the other half is read the
+ * next messages are there.
+ */
+static void
+fill_batch(KafkaCursor *cursor)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (cursor->tick)
+		cursor->tick(cursor->tick_arg);
+	kafka_client_serve_events(cursor->client);
+	if (cursor->stats.bytes - cursor->poked_at_bytes >=
+		KAFKA_QUEUE_BYTES / 2)
+		poke_brokers(cursor);
+
+	while (!take_batch(cursor))
+	{
+		if (cursor->stats.bytes == cursor->poked_at_bytes)
+			wait_for_news(cursor, WAIT_SLICE_MS);
+		else
+		{
+			/* Fetching may have stalled; a short wait will tell. */
+			wait_for_news(cursor, STALL_WAIT_MS);
+			if (take_batch(cursor))
+				break;
+			poke_brokers(cursor);
+		}
+	}
+	cursor->last_news_ms = kafka_clock_ms();
+	cursor->asked_leaders = 0;
+}
+
+static void
+export_message(const rd_kafka_message_t *native, const char *topic,
+			   KafkaMessage *message)
+{
+	message->topic = topic;
+	message->partition = native->partition;
+	message->offset = native->offset;
+	message->payload = native->payload;
+	message->payload_length = native->len;
+	message->key = native->key;
+	message->key_length = native->key_len;
+	message->native = unconstify(rd_kafka_message_t *, native);
+}
+
+bool
+kafka_cursor_next(KafkaCursor *cursor, KafkaMessage *message)
+{
+	if (cursor->current)
+	{
+		rd_kafka_message_destroy(cursor->current);
+		cursor->current = NULL;
+	}
+	if (!cursor->started)
+	{
+		cursor->started = true;
+		start_waiting_parts(cursor);
+	}
+	for (;;)
+	{
+		while (cursor->batch_next < cursor->batch_count)
+		{
+			rd_kafka_message_t *native;
+
+			/* Held in current, so that an error below frees it. */
+			native = cursor->batch[cursor->batch_next++];
+			cursor->current = native;
+			if (accept_message(cursor, native))
+			{
+				export_message(native, cursor->last_topic->name, message);
+				cursor->stats.messages++;
+				cursor->stats.bytes += native->len + native->key_len;
+				return true;
+			}
+			cursor->current = NULL;
+			rd_kafka_message_destroy(native);
+		}
+		if (cursor->stats.parts_open == 0)
+			return false;
+		fill_batch(cursor);
+	}
+}
+
+int64
+kafka_message_timestamp(const KafkaMessage *message, bool *log_append_time)
+{
+	rd_kafka_timestamp_type_t type;
+	int64		time_ms = rd_kafka_message_timestamp(message->native, &type);
+
+	*log_append_time = (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME);
+	return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms;
+}
+
+bool
+kafka_message_header(const KafkaMessage *message, int index,
+					 const char **name, const char **value, size_t *length)
+{
+	rd_kafka_headers_t *headers;
+	const void *bytes;
+
+	if (rd_kafka_message_headers(message->native, &headers) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR ||
+		rd_kafka_header_get_all(headers, index, name, &bytes, length) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return false;
+	*value = bytes;
+	return true;
+}

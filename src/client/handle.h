@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * handle.h
+ *		What the files of src/client share: the handle itself, its events,
+ *		its waits and its errors.
+ *
+ * IDENTIFICATION
+ *		src/client/handle.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_HANDLE_H
+#define KAFKA_HANDLE_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "client/client.h"
+#include "portability/instr_time.h"
+
+#define KAFKA_ERROR_TEXT_MAX 512
+
+/*
+ * The decompressed messages waiting to be read, all partitions together.
+ * More gains nothing where the library is woken as soon as it may fetch
+ * again; see cursor.c.
+ */
+#define KAFKA_QUEUE_BYTES (4 * 1024 * 1024)
+
+/* The worst news heard from the library, kept for the next error message. */
+typedef struct KafkaClientFault
+{
+	rd_kafka_resp_err_t code;	/* NO_ERROR when none was heard */
+	char		text[KAFKA_ERROR_TEXT_MAX];
+} KafkaClientFault;
+
+typedef struct KafkaSettingsEntry
+{
+	struct KafkaSettingsEntry *next;
+	instr_time	asked_at;
+	KafkaTopicSettings settings;
+	char		topic[FLEXIBLE_ARRAY_MEMBER];
+} KafkaSettingsEntry;
+
+/*
+ * Allocated by malloc, not palloc: an idle handle outlives every memory
+ * context and may be freed by the reaper thread.
+ */
+struct KafkaClient
+{
+	/* Unchanging once made */
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *main_queue;	/* errors and logs */
+	int			event_fd;		/* readable when a queue of ours got something */
+	pid_t		creator;		/* threads do not survive a fork */
+	Oid			serverid;
+	Oid			umid;
+	uint64		fingerprint;	/* of all the options it was made with */
+	uint32		server_hash;	/* syscache hash values, for invalidation */
+	uint32		mapping_hash;
+	char		server_name[NAMEDATALEN];
+	char	   *brokers;
+	int			connect_timeout_ms;
+	int			fetch_timeout_ms;
+	int			max_silence_ms;
+	int			idle_timeout_ms;
+	int64		memory_limit_bytes;
+	bool		read_committed;
+
+	/* Mutable */
+	struct KafkaClient *next;	/* in the list of idle handles */
+	int64		idle_until_us;	/* monotonic clock; valid while idle */
+	struct KafkaClientLease *lease; /* whose it is; NULL while idle */
+	bool		stale;			/* its server or mapping changed */
+	bool		unfit;			/* must not be used again after this */
+	bool		answered;		/* a broker has answered once */
+	KafkaClientFault fault;
+	char	   *cluster_id;
+	KafkaSettingsEntry *settings;
+	char	   *advertised;		/* leaders' addresses as last told, or NULL */
+};
+
+/* config.c */
+extern rd_kafka_conf_t *kafka_config_build(const KafkaConnectionOptions *opts);
+extern uint64 kafka_config_fingerprint(const KafkaConnectionOptions *opts);
+extern int	kafka_config_max_active_parts(const KafkaClient *client);
+
+/* event.c */
+
+/*
+ * Drains the main queue: logs go to the server's log, errors into
+ * client->fault.  Raises an error at once for what waiting cannot mend: a
+ * refused login, a TLS failure, a response beyond the size limit.
+ */
+extern void kafka_client_serve_events(KafkaClient *client);
+
+/* Makes the arrival of something in an empty queue wake kafka_client_wait. */
+extern void kafka_client_watch_queue(KafkaClient *client,
+									 rd_kafka_queue_t *queue);
+
+/* Sleeps until a watched queue has something, or timeout_ms; interruptible. */
+extern void kafka_client_wait(KafkaClient *client, int timeout_ms);
+
+/* Waits for an admin result in queue; the caller destroys the event. */
+extern rd_kafka_event_t *kafka_client_await_event(KafkaClient *client,
+												  rd_kafka_queue_t *queue,
+												  int timeout_ms);
+
+/* Monotonic clock in milliseconds. */
+extern int64 kafka_clock_ms(void);
+
+/*
+ * Growing slices for calls of the library that block: short at first, so that
+ * a quick answer is had at once, and never so long that a cancel request
+ * waits for a second.
+ */
+#define KAFKA_FIRST_SLICE_MS 100
+#define KAFKA_MAX_SLICE_MS 700
+
+/* error.c */
+
+typedef enum KafkaDoing
+{
+	KAFKA_DOING_CONNECT,		/* asking for metadata */
+	KAFKA_DOING_LOOKUP,
+	KAFKA_DOING_READ,
+	KAFKA_DOING_ADMIN
+} KafkaDoing;
+
+/*
+ * Turns a library error into an ereport(ERROR).  topic may be NULL, partition
+ * -1; text may be NULL for the code's own.  Marks the client unfit.
+ */
+extern void kafka_client_raise(KafkaClient *client, KafkaDoing doing,
+							   rd_kafka_resp_err_t code, const char *text,
+							   const char *topic, int32 partition)
+			pg_attribute_noreturn();
+
+/* Can the same call succeed a moment later, without anybody's help? */
+extern bool kafka_error_is_transient(rd_kafka_resp_err_t code);
+
+/* topic.c */
+extern void kafka_settings_free(KafkaClient *client);
+
+#endif							/* KAFKA_HANDLE_H */

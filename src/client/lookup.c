@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * lookup.c
+ *		Log starts, ends, and the offsets of times.
+ *
+ * rd_kafka_offsets_for_times answers all three: it passes -1 and -2 on to the
+ * broker unchecked, and the broker takes them for "end" and "start".  That is
+ * not documented, so the tests hold it against a real broker.  The documented
+ * rd_kafka_query_watermark_offsets is not used: on a stopped broker version
+ * 2.0.2 never returns from it.
+ *
+ * IDENTIFICATION
+ *		src/client/lookup.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "client/handle.h"
+#include "miscadmin.h"
+
+/* A pause between tries while the leaders are unclear. */
+#define RETRY_PAUSE_MS 100
+
+static rd_kafka_topic_partition_list_t *
+build_list(const KafkaLookup *lookups, int nlookups)
+{
+	rd_kafka_topic_partition_list_t *list;
+
+	list = rd_kafka_topic_partition_list_new(nlookups);
+	for (int i = 0; i < nlookups; i++)
+		rd_kafka_topic_partition_list_add(list, lookups[i].topic,
+										  lookups[i].partition)->offset =
+			lookups[i].time_ms;
+	return list;
+}
+
+/*
+ * Copies the answers.  The element's error is looked at first: without an
+ * answer its offset is still our own question.  Returns the first error.
+ */
+static rd_kafka_resp_err_t
+read_answers(const rd_kafka_topic_partition_list_t *list,
+			 KafkaLookup *lookups, int *failed)
+{
+	for (int i = 0; i < list->cnt; i++)
+	{
+		/* The library may have sorted or grouped its own copy, not ours. */
+		Assert(list->elems[i].partition == lookups[i].partition);
+		if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			*failed = i;
+			return list->elems[i].err;
+		}
+		lookups[i].offset = list->elems[i].offset;
+	}
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* One try; *failed is the lookup that the error speaks of. */
+static rd_kafka_resp_err_t
+try_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups,
+		   int slice_ms, int *failed)
+{
+	rd_kafka_topic_partition_list_t *list = build_list(lookups, nlookups);
+	rd_kafka_resp_err_t err;
+
+	*failed = 0;
+	err = rd_kafka_offsets_for_times(client->rk, list, slice_ms);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		err = read_answers(list, lookups, failed);
+	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
+void
+kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
+{
+	int64		begin_ms = kafka_clock_ms();
+	int			slice_ms = KAFKA_FIRST_SLICE_MS;
+
+	if (nlookups == 0)
+		return;
+	for (;;)
+	{
+		int			failed;
+		rd_kafka_resp_err_t err;
+
+		err = try_lookup(client, lookups, nlookups, slice_ms, &failed);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			client->fault.code = RD_KAFKA_RESP_ERR_NO_ERROR;
+			return;
+		}
+		CHECK_FOR_INTERRUPTS();
+		kafka_client_serve_events(client);
+		if (!kafka_error_is_transient(err) ||
+			kafka_clock_ms() - begin_ms >= client->fetch_timeout_ms)
+			kafka_client_raise(client, KAFKA_DOING_LOOKUP, err, NULL,
+							   lookups[failed].topic,
+							   lookups[failed].partition);
+		if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
+			kafka_client_wait(client, RETRY_PAUSE_MS);
+		slice_ms = Min(slice_ms * 2, KAFKA_MAX_SLICE_MS);
+	}
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * decode.h
+ *		From a Kafka record to column values.
+ *
+ * IDENTIFICATION
+ *		src/fdw/decode.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_DECODE_H
+#define KAFKA_DECODE_H
+
+#include "access/tupdesc.h"
+#include "client/client.h"
+#include "option.h"
+
+/*
+ * Decodes a fixed set of columns of a foreign table together.  A scan may
+ * have two: one for the columns its filter needs, one for the rest, which
+ * most messages never come to.
+ */
+typedef struct KafkaDecoder KafkaDecoder;
+
+/*
+ * Makes a decoder for natts columns of the table (attribute numbers, each at
+ * most once).  It and all it needs live in the current memory context; what
+ * is not memory (the JSON parser) is freed when that context is reset.
+ *
+ * With on_error skip, or when a junk column is among attnums, the decoder
+ * also tries all other columns of the table, since whether a message is bad
+ * must not depend on which columns are asked for.
+ */
+extern KafkaDecoder *kafka_decoder_create(const KafkaTableOptions *table,
+										  const KafkaColumnOptions *columns,
+										  TupleDesc tupdesc,
+										  const AttrNumber *attnums,
+										  int natts);
+
+/*
+ * Decodes one message into values[i], isnull[i] for attnums[i].  The values
+ * live until the next call.  True for a good message.
+ *
+ * A bad one, by the table's on_error: "error" raises the error, with topic,
+ * partition, offset and column as its context; "null" gives NULL for the
+ * columns that fail (all payload columns where the message cannot be parsed
+ * at all), fills junk and junk_error, and returns false; "skip" returns
+ * false, and values are undefined.
+ *
+ * A tombstone's payload columns are NULL, and it is a good message.
+ */
+extern bool kafka_decoder_run(KafkaDecoder *decoder,
+							  const KafkaMessage *message, Datum *values,
+							  bool *isnull);
+
+/* Does any of the columns need the message's payload or key decoded? */
+extern bool kafka_decoder_reads_payload(const KafkaDecoder *decoder);
+
+#endif							/* KAFKA_DECODE_H */

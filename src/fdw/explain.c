@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * explain.c
+ *		What EXPLAIN tells of a scan.
+ *
+ * Without ANALYZE no broker is asked, so the plan shows what is pushed down;
+ * with it also why the scan stopped where it did, and what it cost.
+ *
+ * IDENTIFICATION
+ *		src/fdw/explain.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fdw/fdw.h"
+#include "lib/stringinfo.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+
+typedef struct DeparseContext
+{
+	List	   *context;
+	bool		verbose;
+} DeparseContext;
+
+static char *
+deparse_value(Node *expr, void *arg)
+{
+	DeparseContext *deparse = (DeparseContext *) arg;
+
+	return deparse_expression(expr, deparse->context, deparse->verbose,
+							  false);
+}
+
+static void
+explain_topic(const KafkaTableOptions *table, ExplainState *es)
+{
+	StringInfoData buf;
+
+	if (table->topic_pattern)
+	{
+		ExplainPropertyText("Topic Pattern", table->topic_pattern, es);
+		return;
+	}
+	initStringInfo(&buf);
+	for (int i = 0; i < table->ntopics; i++)
+		appendStringInfo(&buf, "%s%s", i ? ", " : "", table->topics[i]);
+	ExplainPropertyText("Topic", buf.data, es);
+}
+
+static void
+explain_partitions(const KafkaScanState *scan, const char *pushed,
+				   ExplainState *es)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (es->analyze && scan->reader)
+	{
+		int			total = 0;
+
+		for (int t = 0; t < scan->reader->ntopics; t++)
+			total += scan->reader->topics[t].nparts;
+		appendStringInfo(&buf, "%d of %d", scan->parts_read, total);
+		if (pushed)
+			appendStringInfo(&buf, " (%s)", pushed);
+	}
+	else
+		appendStringInfoString(&buf, pushed ? pushed : "all");
+	ExplainPropertyText("Partitions", buf.data, es);
+}
+
+/* Joins what is said of offsets and of times. */
+static char *
+join_sides(const char *offsets, const char *times)
+{
+	if (offsets && times)
+		return psprintf("%s AND %s", offsets, times);
+	return pstrdup(offsets ? offsets : times ? times : "");
+}
+
+static void
+explain_stop(const KafkaScanState *scan, const char *offsets,
+			 const char *times, ExplainState *es)
+{
+	char	   *pushed = join_sides(offsets, times);
+	const char *reason;
+
+	if (!kafka_enable_pushdown || pushed[0] == '\0')
+		reason = offsets || times ? "end of topic: kafka_fdw.enable_pushdown is off"
+			: "end of topic";
+	else if (es->analyze && scan->reader && times)
+		reason = psprintf("%s (%s)", pushed,
+						  kafka_stop_reason_text(scan->reader->stop_reason));
+	else if (times && scan->table->disorder_declared)
+		reason = psprintf("%s (%s)", pushed,
+						  kafka_stop_reason_text(KAFKA_STOP_DECLARED));
+	else if (times)
+		reason = psprintf("%s (where the topic's settings bound the disorder of record times, else end of topic)",
+						  pushed);
+	else
+		reason = pushed;
+	ExplainPropertyText("Stop", reason, es);
+}
+
+static void
+explain_bounds(const KafkaScanState *scan, List *exprs,
+			   DeparseContext *deparse, ExplainState *es)
+{
+	TupleDesc	tupdesc = RelationGetDescr(scan->rel);
+	KafkaPushdownColumns columns = kafka_pushdown_columns(0, scan->columns,
+														  tupdesc);
+	const char *names[KAFKA_DIMENSION_COUNT] = {0};
+	char	   *partitions;
+	char	   *start;
+
+	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
+	{
+		if (columns.attnum[d] > 0)
+			names[d] = NameStr(TupleDescAttr(tupdesc,
+											 columns.attnum[d] - 1)->attname);
+	}
+#define DESCRIBE(dimension, side) \
+	kafka_pushdown_describe(scan->condition, dimension, side, names, exprs, \
+							deparse_value, deparse)
+	partitions = DESCRIBE(KAFKA_DIMENSION_PARTITION, KAFKA_SIDE_BOTH);
+	explain_partitions(scan, kafka_enable_pushdown ? partitions : NULL, es);
+	start = join_sides(DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_START),
+					   DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_START));
+	if (start[0] == '\0')
+		start = "start of topic";
+	else if (!kafka_enable_pushdown)
+		start = "start of topic: kafka_fdw.enable_pushdown is off";
+	ExplainPropertyText("Start", start, es);
+	explain_stop(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_END),
+				 DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_END), es);
+#undef DESCRIBE
+}
+
+static void
+explain_counts(const KafkaScanState *scan, ExplainState *es)
+{
+	KafkaReader *reader = scan->reader;
+	int64		messages = 0;
+	int64		bytes = 0;
+	int64		wait_us = 0;
+
+	if (reader)
+	{
+		messages = reader->messages;
+		bytes = reader->bytes;
+		wait_us = reader->wait_us;
+		if (reader->cursor)
+		{
+			const KafkaCursorStats *stats = kafka_cursor_stats(reader->cursor);
+
+			messages += stats->messages;
+			bytes += stats->bytes;
+			wait_us += stats->wait_us;
+		}
+	}
+	ExplainPropertyInteger("Messages Read", NULL, messages, es);
+	ExplainPropertyInteger("Bytes Read", NULL, bytes, es);
+	ExplainPropertyInteger("Messages Rejected", NULL,
+						   reader ? reader->rejected : 0, es);
+	if (es->timing)
+		ExplainPropertyFloat("Broker Wait Time", "ms", wait_us / 1000.0, 3,
+							 es);
+}
+
+void
+kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es)
+{
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
+	DeparseContext deparse;
+
+	/*
+	 * The scan node is its own ancestor here: value expressions refer to
+	 * other relations through parameters, which deparse looks up from it.
+	 */
+	deparse.context = set_deparse_context_plan(es->deparse_cxt, (Plan *) plan,
+											   NIL);
+	deparse.verbose = es->verbose || list_length(es->rtable) > 1;
+	explain_topic(scan->table, es);
+	explain_bounds(scan, plan->fdw_exprs, &deparse, es);
+	if (es->analyze)
+		explain_counts(scan, es);
+}

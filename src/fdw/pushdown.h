@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * pushdown.h
+ *		From WHERE clauses to bounds on partition, offset and record time.
+ *
+ * At plan time clauses become a condition: a tree that names its value
+ * expressions by number, so that it can be stored in a plan beside them.  At
+ * every (re)scan the values are computed and the condition gives bounds.
+ *
+ * Every clause is also kept as a filter of the scan; a condition only says
+ * what need not be read.  What it does not understand is "everything", in an
+ * OR as well, where leaving the arm out would lose its rows.
+ *
+ * IDENTIFICATION
+ *		src/fdw/pushdown.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_PUSHDOWN_H
+#define KAFKA_PUSHDOWN_H
+
+#include "commands/explain.h"
+#include "core/bounds.h"
+#include "nodes/pathnodes.h"
+
+/* Which columns of the relation can be bounded; 0 where there is none. */
+typedef struct KafkaPushdownColumns
+{
+	Index		relid;			/* varno of the foreign table */
+	AttrNumber	attnum[KAFKA_DIMENSION_COUNT];
+	Oid			type[KAFKA_DIMENSION_COUNT];	/* base types */
+} KafkaPushdownColumns;
+
+/*
+ * Builds the condition of "all of these clauses" (bare expressions, implicitly
+ * ANDed), and appends the value expressions it refers to to *exprs.  The
+ * condition is a List of nodes that copyObject and outfuncs know; NIL means
+ * everything.
+ *
+ * Understood, with the column on either side: = < <= > >= on all three
+ * columns, BETWEEN, IN and = ANY (constant or parameter array), <> on the
+ * partition, AND, OR, NOT.  Value expressions may be constants, parameters,
+ * stable expressions and columns of other relations; not volatile, no
+ * subplans, no column of the foreign table itself.
+ */
+extern List *kafka_pushdown_build(const KafkaPushdownColumns *columns,
+								  List *clauses, List **exprs);
+
+/* Could this one clause bound anything?  For the choice of join clauses. */
+extern bool kafka_pushdown_understands(const KafkaPushdownColumns *columns,
+									   Expr *clause);
+
+/*
+ * Does the condition bound this dimension from below or above in every row it
+ * lets through?  (For costs, require_bounds and EXPLAIN, before values are
+ * known.)
+ */
+extern bool kafka_pushdown_bounds_start(List *condition,
+										KafkaDimension dimension);
+extern bool kafka_pushdown_bounds_end(List *condition,
+									  KafkaDimension dimension);
+
+/* Computes the bounds, given the value of each expression. */
+extern void kafka_pushdown_evaluate(List *condition, const Datum *values,
+									const bool *isnull, KafkaBounds *bounds);
+
+/*
+ * Describes, for EXPLAIN, what the condition says of one dimension's start or
+ * end, or of the partition: for example "ts >= '2026-01-01 ...'".  names[] are
+ * the columns' names by dimension, exprs the plan's fdw_exprs, and deparse
+ * turns one of them into text.  NULL when it says nothing.
+ */
+typedef char *(*KafkaDeparse) (Node *expr, void *arg);
+typedef enum KafkaBoundSide
+{
+	KAFKA_SIDE_START,
+	KAFKA_SIDE_END,
+	KAFKA_SIDE_BOTH
+} KafkaBoundSide;
+
+extern char *kafka_pushdown_describe(List *condition,
+									 KafkaDimension dimension,
+									 KafkaBoundSide side,
+									 const char *const *names, List *exprs,
+									 KafkaDeparse deparse, void *arg);
+
+#endif							/* KAFKA_PUSHDOWN_H */

@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * reader.c
+ *		Connects, takes the snapshot, reads, counts.
+ *
+ * IDENTIFICATION
+ *		src/fdw/reader.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fdw/reader.h"
+#include "utils/memutils.h"
+
+KafkaReader *
+kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
+				  Oid userid, MemoryContext owner)
+{
+	MemoryContext context = AllocSetContextCreate(owner, "Kafka reader",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	KafkaReader *reader = palloc0(sizeof(KafkaReader));
+
+	reader->context = context;
+	reader->scan_context = AllocSetContextCreate(context, "Kafka cursor",
+												 ALLOCSET_DEFAULT_SIZES);
+	reader->table = table;
+	reader->columns = columns;
+	reader->connection = kafka_option_read_connection(table->serverid,
+													  userid);
+	reader->client = kafka_client_acquire(reader->connection);
+	reader->topics = kafka_snapshot_take(table, reader->connection,
+										 reader->client, owner,
+										 &reader->ntopics);
+	reader->progress = kafka_progress_create(reader);
+	MemoryContextSwitchTo(caller);
+	return reader;
+}
+
+/* Opens a cursor over reader->parts. */
+static void
+open_cursor(KafkaReader *reader)
+{
+	kafka_progress_begin(reader);
+	if (reader->nparts == 0)
+		return;
+	reader->cursor = kafka_cursor_open(reader->client, reader->parts,
+									   reader->nparts, kafka_progress_tick,
+									   reader);
+}
+
+void
+kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	MemoryContext caller;
+
+	kafka_reader_stop(reader);
+	caller = MemoryContextSwitchTo(reader->scan_context);
+	kafka_window_resolve(reader, bounds);
+	open_cursor(reader);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+kafka_reader_need_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
+{
+	KafkaLookup *lookups;
+
+	if (topic->starts_known)
+		return;
+	lookups = palloc0(sizeof(KafkaLookup) * Max(topic->nparts, 1));
+	for (int i = 0; i < topic->nparts; i++)
+	{
+		lookups[i].topic = topic->name;
+		lookups[i].partition = topic->parts[i].partition;
+		lookups[i].time_ms = KAFKA_LOOKUP_START;
+	}
+	kafka_client_lookup(reader->client, lookups, topic->nparts);
+	for (int i = 0; i < topic->nparts; i++)
+		topic->parts[i].start = lookups[i].offset;
+	topic->starts_known = true;
+	pfree(lookups);
+}
+
+static bool
+partition_is_wanted(const KafkaTableOptions *table, int32 partition)
+{
+	if (table->partitions == NULL)
+		return true;
+	for (int r = 0; r < table->npartitions; r++)
+	{
+		if (partition >= table->partitions[r].start &&
+			partition < table->partitions[r].end)
+			return true;
+	}
+	return false;
+}
+
+void
+kafka_reader_start_newest(KafkaReader *reader, int64 count)
+{
+	MemoryContext caller;
+	int			total = 0;
+
+	kafka_reader_stop(reader);
+	caller = MemoryContextSwitchTo(reader->scan_context);
+	for (int t = 0; t < reader->ntopics; t++)
+		total += reader->topics[t].nparts;
+	reader->parts = palloc0(sizeof(KafkaReadPart) * Max(total, 1));
+	reader->nparts = 0;
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		KafkaSnapshotTopic *topic = &reader->topics[t];
+
+		kafka_reader_need_starts(reader, topic);
+		for (int i = 0; i < topic->nparts; i++)
+		{
+			KafkaSnapshotPart *source = &topic->parts[i];
+			KafkaReadPart *part = &reader->parts[reader->nparts];
+
+			if (source->end <= source->start ||
+				!partition_is_wanted(reader->table, source->partition))
+				continue;
+			part->topic = topic->name;
+			part->partition = source->partition;
+			part->end = source->end;
+			part->nranges = 1;
+			part->ranges = palloc(sizeof(KafkaRange));
+			part->ranges[0].start = Max(source->start, source->end - count);
+			part->ranges[0].end = source->end;
+			reader->nparts++;
+		}
+	}
+	open_cursor(reader);
+	MemoryContextSwitchTo(caller);
+}
+
+bool
+kafka_reader_next(KafkaReader *reader, KafkaMessage *message)
+{
+	if (reader->cursor == NULL)
+		return false;
+	if (kafka_cursor_next(reader->cursor, message))
+		return true;
+
+	/* Free the partitions' fetches now; the query may go on for long. */
+	kafka_reader_stop(reader);
+	return false;
+}
+
+void
+kafka_reader_stop(KafkaReader *reader)
+{
+	if (reader->cursor)
+	{
+		const KafkaCursorStats *stats = kafka_cursor_stats(reader->cursor);
+
+		reader->messages += stats->messages;
+		reader->bytes += stats->bytes;
+		reader->wait_us += stats->wait_us;
+		kafka_cursor_close(reader->cursor);
+		reader->cursor = NULL;
+	}
+	reader->parts = NULL;
+	reader->nparts = 0;
+	MemoryContextReset(reader->scan_context);
+}
+
+void
+kafka_reader_close(KafkaReader *reader)
+{
+	kafka_reader_stop(reader);
+	kafka_client_release(reader->client);
+	reader->client = NULL;
+}

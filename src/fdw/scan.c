@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *		Begin, iterate, rescan and end of a foreign scan.
+ *
+ * Nothing is asked of a broker before the first row is wanted; then the
+ * parameters have values.  A rescan keeps the client and the snapshot of the
+ * topics' ends, computes the bounds anew, and repeats the time lookups.
+ *
+ * IDENTIFICATION
+ *		src/fdw/scan.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "fdw/fdw.h"
+#include "miscadmin.h"
+#include "parser/parsetree.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+
+void
+kafkaBeginForeignScan(ForeignScanState *node, int eflags)
+{
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	List	   *private = plan->fdw_private;
+	KafkaScanState *scan = palloc0(sizeof(KafkaScanState));
+
+	node->fdw_state = scan;
+	scan->rel = node->ss.ss_currentRelation;
+	scan->table = kafka_option_read_table(RelationGetRelid(scan->rel));
+	scan->columns = kafka_option_read_columns(scan->table,
+											  RelationGetDescr(scan->rel));
+	scan->condition = list_nth(private, KafkaScanPrivateCondition);
+	scan->has_limit = boolVal(list_nth(private, KafkaScanPrivateHasLimit));
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	scan->value_states = ExecInitExprList(plan->fdw_exprs,
+										  (PlanState *) node);
+	scan->econtext = node->ss.ps.ps_ExprContext;
+}
+
+/* As whom the table is read: the owner of a view, or the session's user. */
+static Oid
+reading_user(ForeignScanState *node)
+{
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	RangeTblEntry *rte = exec_rt_fetch(plan->scan.scanrelid,
+									   node->ss.ps.state);
+
+	return rte->checkAsUser ? rte->checkAsUser : GetUserId();
+}
+
+/* Connects and makes the slot; once per executor state. */
+static void
+open_scan(ForeignScanState *node, KafkaScanState *scan)
+{
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	List	   *private = plan->fdw_private;
+	MemoryContext query = node->ss.ps.state->es_query_cxt;
+	MemoryContext caller = MemoryContextSwitchTo(query);
+
+	scan->reader = kafka_reader_open(scan->table, scan->columns,
+									 reading_user(node), query);
+	scan->reader->may_stop_early = scan->has_limit;
+	scan->slot = kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
+								   scan->rel, scan->table, scan->columns,
+								   list_nth(private, KafkaScanPrivateAttnums),
+								   intVal(list_nth(private,
+												   KafkaScanPrivateFilterCount)),
+								   boolVal(list_nth(private,
+													KafkaScanPrivateHasScanTlist)),
+								   &scan->reader->rejected);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Computes the values of the pushed conditions, and with them the bounds. */
+static void
+compute_bounds(KafkaScanState *scan, KafkaBounds *bounds)
+{
+	int			count = list_length(scan->value_states);
+	Datum	   *values;
+	bool	   *isnull;
+	MemoryContext caller;
+
+	kafka_bounds_everything(bounds);
+	if (!kafka_enable_pushdown || scan->condition == NIL)
+		return;
+	caller = MemoryContextSwitchTo(scan->econtext->ecxt_per_tuple_memory);
+	values = palloc(sizeof(Datum) * Max(count, 1));
+	isnull = palloc(sizeof(bool) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+		values[i] = ExecEvalExpr((ExprState *) list_nth(scan->value_states, i),
+								 scan->econtext, &isnull[i]);
+	kafka_pushdown_evaluate(scan->condition, values, isnull, bounds);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+start_scan(KafkaScanState *scan)
+{
+	/* Large; off the stack, which may be deep in an executor tree. */
+	KafkaBounds *bounds = palloc(sizeof(KafkaBounds));
+
+	compute_bounds(scan, bounds);
+	kafka_reader_start(scan->reader, bounds);
+	pfree(bounds);
+	scan->parts_read = Max(scan->parts_read, scan->reader->nparts);
+	scan->started = true;
+}
+
+TupleTableSlot *
+kafkaIterateForeignScan(ForeignScanState *node)
+{
+	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
+	KafkaMessage message;
+
+	if (unlikely(!scan->started))
+	{
+		if (scan->reader == NULL)
+			open_scan(node, scan);
+		start_scan(scan);
+	}
+	ExecClearTuple(scan->slot);
+	while (kafka_reader_next(scan->reader, &message))
+	{
+		if (kafka_slot_store(scan->slot, &message))
+			return scan->slot;
+	}
+	return scan->slot;			/* empty: the end */
+}
+
+void
+kafkaReScanForeignScan(ForeignScanState *node)
+{
+	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
+
+	if (!scan->started)
+		return;
+	ExecClearTuple(scan->slot);
+	kafka_reader_stop(scan->reader);
+	scan->started = false;
+}
+
+void
+kafkaEndForeignScan(ForeignScanState *node)
+{
+	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
+
+	if (scan == NULL || scan->reader == NULL)
+		return;
+	ExecClearTuple(scan->slot);
+	kafka_reader_close(scan->reader);
+}

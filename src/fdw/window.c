@@ -1,0 +1,546 @@
+/*-------------------------------------------------------------------------
+ *
+ * window.c
+ *		From bounds on offsets and times to ranges of offsets.
+ *
+ * Let L(t) be the broker's answer to a lookup: the first offset whose record
+ * time is at or after t, in the first segment whose largest time is.
+ *
+ * Start.  A hit is lossless: every record with a time >= t is at or after
+ * L(t), by the meaning of "first", however the times are ordered.  Control
+ * and aborted records take part in the lookup, which can only make the answer
+ * earlier.  The ends were taken before, so a hit at or past the end means
+ * that nothing visible matches.
+ *
+ * "No such record" proves nothing by itself.  The broker searches one segment
+ * only, and that segment's largest time may belong to a record that is no
+ * longer there: after DeleteRecords moved the log start into the segment, or
+ * where compaction emptied a producer's last batch, which keeps its time.  It
+ * is believed where neither can have happened: the log starts at 0 and
+ * cleanup.policy is delete.  Else we look for earlier times, doubling the
+ * step, until there is a hit, which is lossless for the later time too; and
+ * where that hit lies far from the end, we look for a later one in between.
+ *
+ * Stop.  L(b + 1) is not lossless: records with times <= b may follow it.
+ * Where every record's time lies within lag behind and lead ahead of the
+ * moment it was appended, and append times never step back by more than skew,
+ * L(b + lag + lead + skew + 1) is: the record q found was appended after
+ * b + lag + skew, so what follows was appended after b + lag, and has a time
+ * after b.  Without such a bound the stop is the end snapshot.
+ *
+ * IDENTIFICATION
+ *		src/fdw/window.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "fdw/reader.h"
+
+/* A start this near the end is good enough; see above. */
+#define GOOD_START_OFFSETS 10000
+
+#define FIRST_STEP_BACK_MS 1000
+
+/* One slice of the bounds in one partition, on its way to a range. */
+typedef struct Piece
+{
+	KafkaSnapshotTopic *topic;
+	KafkaSnapshotPart *part;
+	int			round;			/* how many pieces the partition has before */
+	KafkaRange	offset;			/* what is left after each step */
+	KafkaRange	time_ms;
+	bool		start_in_log;	/* offset.start was a hit, so it exists */
+
+	/* Probing for a start after "no such record" */
+	bool		probing;
+	int64		hit_ms;			/* a time with a hit, or <= 0 */
+	int64		miss_ms;		/* a later time without one */
+	int64		hit_offset;
+	int64		step_ms;
+} Piece;
+
+typedef struct PieceList
+{
+	Piece	   *pieces;
+	int			npieces;
+	int			capacity;
+	int			nrounds;
+} PieceList;
+
+/* ----------------------------------------------------------------
+ * Which pieces there are
+ * ----------------------------------------------------------------
+ */
+
+static void
+add_piece(PieceList *list, Piece piece)
+{
+	if (list->npieces == list->capacity)
+	{
+		list->capacity = Max(list->capacity * 2, 16);
+		list->pieces = list->pieces
+			? repalloc(list->pieces, sizeof(Piece) * list->capacity)
+			: palloc(sizeof(Piece) * list->capacity);
+	}
+	list->pieces[list->npieces++] = piece;
+	list->nrounds = Max(list->nrounds, piece.round + 1);
+}
+
+static bool
+is_listed(const KafkaTableOptions *table, int32 partition)
+{
+	KafkaRange	only = {partition, (int64) partition + 1};
+
+	if (table->partitions == NULL)
+		return true;
+	for (int r = 0; r < table->npartitions; r++)
+	{
+		if (!kafka_range_is_empty(kafka_range_intersect(table->partitions[r],
+														only)))
+			return true;
+	}
+	return false;
+}
+
+static void
+collect_pieces(KafkaReader *reader, const KafkaBounds *bounds,
+			   PieceList *list)
+{
+	KafkaSlice *slices = palloc(sizeof(KafkaSlice) * KAFKA_BOUNDS_MAX_BOXES);
+
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		KafkaSnapshotTopic *topic = &reader->topics[t];
+
+		for (int i = 0; i < topic->nparts; i++)
+		{
+			KafkaSnapshotPart *part = &topic->parts[i];
+			Piece		piece = {.topic = topic, .part = part};
+			int			nslices;
+
+			if (!is_listed(reader->table, part->partition))
+				continue;
+			nslices = kafka_bounds_slices(bounds, part->partition, slices);
+			for (int s = 0; s < nslices; s++)
+			{
+				piece.offset =
+					kafka_range_intersect(slices[s].offset,
+										  (KafkaRange) {0, part->end});
+				piece.time_ms = slices[s].time_ms;
+				if (kafka_range_is_empty(piece.offset) ||
+					kafka_range_is_empty(piece.time_ms))
+					continue;
+				add_piece(list, piece);
+				piece.round++;
+			}
+		}
+	}
+	pfree(slices);
+}
+
+/* ----------------------------------------------------------------
+ * Lookups for many pieces at once
+ * ----------------------------------------------------------------
+ */
+
+typedef bool (*PieceTest) (const Piece *piece);
+typedef int64 (*PieceTime) (const Piece *piece, int64 slack_ms);
+typedef void (*PieceAnswer) (Piece *piece, int64 offset);
+
+/*
+ * Looks up one time for each piece that passes the test.  A partition may
+ * stand in a lookup only once, so its first pieces go together, then its
+ * second ones, and so on: with one time window, one round trip.
+ */
+static void
+look_up_pieces(KafkaReader *reader, PieceList *list, PieceTest test,
+			   PieceTime time_of, int64 slack_ms, PieceAnswer answer)
+{
+	KafkaLookup *lookups = palloc(sizeof(KafkaLookup) *
+								  Max(list->npieces, 1));
+	Piece	  **asked = palloc(sizeof(Piece *) * Max(list->npieces, 1));
+
+	for (int round = 0; round < list->nrounds; round++)
+	{
+		int			count = 0;
+
+		for (int i = 0; i < list->npieces; i++)
+		{
+			Piece	   *piece = &list->pieces[i];
+
+			if (piece->round != round || !test(piece))
+				continue;
+			lookups[count].topic = piece->topic->name;
+			lookups[count].partition = piece->part->partition;
+			lookups[count].time_ms = time_of(piece, slack_ms);
+			asked[count++] = piece;
+		}
+		kafka_client_lookup(reader->client, lookups, count);
+		for (int i = 0; i < count; i++)
+			answer(asked[i], lookups[i].offset);
+	}
+	pfree(lookups);
+	pfree(asked);
+}
+
+/* ----------------------------------------------------------------
+ * Starts
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * A negative time would be a sentinel to the broker ("end", "start", ...), so
+ * times up to 1970 mean "from the log start".
+ */
+static bool
+has_start_time(const Piece *piece)
+{
+	return piece->time_ms.start > 0 && !kafka_range_is_empty(piece->offset);
+}
+
+static int64
+start_time(const Piece *piece, int64 slack_ms)
+{
+	return piece->time_ms.start;
+}
+
+static void
+take_start(Piece *piece, int64 offset)
+{
+	piece->probing = (offset == KAFKA_NO_OFFSET);
+	piece->start_in_log = offset >= piece->offset.start;
+	if (piece->start_in_log)
+		piece->offset.start = offset;
+}
+
+static bool
+is_probing(const Piece *piece)
+{
+	return piece->probing;
+}
+
+/* Steps back from the miss, further each time, while there is no hit. */
+static int64
+probe_time(const Piece *piece, int64 slack_ms)
+{
+	if (piece->hit_offset == KAFKA_NO_OFFSET)
+		return Max(piece->miss_ms - piece->step_ms, 1);
+	return piece->hit_ms + (piece->miss_ms - piece->hit_ms) / 2;
+}
+
+/*
+ * Narrows [hit, miss).  Ends at a hit near enough to the end of what is
+ * wanted, when the two times meet, or at the log start.
+ */
+static void
+take_probe(Piece *piece, int64 offset)
+{
+	int64		asked_ms = probe_time(piece, 0);
+
+	if (offset != KAFKA_NO_OFFSET)
+	{
+		piece->hit_ms = asked_ms;
+		piece->hit_offset = offset;
+	}
+	else
+	{
+		piece->miss_ms = asked_ms;
+		piece->step_ms *= 2;
+		if (asked_ms <= 1 && piece->hit_offset == KAFKA_NO_OFFSET)
+		{
+			piece->probing = false; /* from the log start */
+			return;
+		}
+	}
+	if (piece->hit_offset == KAFKA_NO_OFFSET)
+		return;
+	if (piece->offset.end - piece->hit_offset <= GOOD_START_OFFSETS ||
+		piece->miss_ms - piece->hit_ms <= 1)
+	{
+		piece->offset.start = Max(piece->offset.start, piece->hit_offset);
+		piece->probing = false;
+	}
+}
+
+/* What "no such record" means for each piece that was told so. */
+static bool
+settle_misses(KafkaReader *reader, PieceList *list)
+{
+	bool		any = false;
+
+	for (int i = 0; i < list->npieces; i++)
+	{
+		Piece	   *piece = &list->pieces[i];
+		KafkaTopicSettings settings;
+
+		if (!piece->probing)
+			continue;
+		kafka_reader_need_starts(reader, piece->topic);
+		settings = kafka_client_topic_settings(reader->client,
+											   piece->topic->name);
+		if (settings.known && settings.delete_only && piece->part->start == 0)
+		{
+			piece->probing = false;
+			piece->offset = KAFKA_RANGE_NONE;
+			continue;
+		}
+		piece->miss_ms = piece->time_ms.start;
+		piece->hit_offset = KAFKA_NO_OFFSET;
+		piece->step_ms = FIRST_STEP_BACK_MS;
+		any = true;
+	}
+	return any;
+}
+
+static void
+resolve_starts(KafkaReader *reader, PieceList *list)
+{
+	look_up_pieces(reader, list, has_start_time, start_time, 0, take_start);
+	if (settle_misses(reader, list))
+	{
+		bool		probing = true;
+
+		while (probing)
+		{
+			look_up_pieces(reader, list, is_probing, probe_time, 0,
+						   take_probe);
+			probing = false;
+			for (int i = 0; i < list->npieces; i++)
+				probing |= list->pieces[i].probing;
+		}
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Stops
+ * ----------------------------------------------------------------
+ */
+
+static bool
+has_stop_time(const Piece *piece)
+{
+	return piece->time_ms.end < PG_INT64_MAX &&
+		!kafka_range_is_empty(piece->offset);
+}
+
+static int64
+stop_time(const Piece *piece, int64 slack_ms)
+{
+	int64		time_ms;
+
+	if (pg_add_s64_overflow(piece->time_ms.end, slack_ms, &time_ms))
+		return PG_INT64_MAX;
+	return Max(time_ms, 0);
+}
+
+/* No record that late: the end snapshot is the stop. */
+static void
+take_stop(Piece *piece, int64 offset)
+{
+	if (offset != KAFKA_NO_OFFSET)
+		piece->offset.end = Min(piece->offset.end, offset);
+}
+
+/*
+ * How far past a window's end records of the window may still come, in
+ * milliseconds, and why; -1 when nothing bounds it.
+ */
+static int64
+disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
+{
+	const KafkaTableOptions *table = reader->table;
+	int64		skew_ms = reader->connection->broker_clock_skew_ms;
+	KafkaTopicSettings settings;
+	int64		sum;
+
+	*reason = KAFKA_STOP_DECLARED;
+	if (table->disorder_declared)
+		return table->timestamp_max_lag_ms + table->timestamp_max_lead_ms +
+			skew_ms;
+
+	settings = kafka_client_topic_settings(reader->client, topic);
+	if (settings.known && settings.log_append_time)
+	{
+		*reason = KAFKA_STOP_LOG_APPEND_TIME;
+		return skew_ms;
+	}
+	*reason = KAFKA_STOP_TOPIC_LIMITS;
+	if (settings.known && table->topic_limits &&
+		!pg_add_s64_overflow(settings.before_max_ms, settings.after_max_ms,
+							 &sum) &&
+		!pg_add_s64_overflow(sum, skew_ms, &sum))
+		return sum;
+	*reason = KAFKA_STOP_UNBOUNDED_DISORDER;
+	return -1;
+}
+
+/* Limits the list to one topic's pieces, which lie together. */
+static PieceList
+pieces_of_topic(const PieceList *list, const KafkaSnapshotTopic *topic)
+{
+	PieceList	sub = *list;
+
+	sub.npieces = 0;
+	for (int i = 0; i < list->npieces; i++)
+	{
+		if (list->pieces[i].topic != topic)
+			continue;
+		if (sub.npieces++ == 0)
+			sub.pieces = &list->pieces[i];
+	}
+	return sub;
+}
+
+static bool
+any_piece(const PieceList *list, PieceTest test)
+{
+	for (int i = 0; i < list->npieces; i++)
+	{
+		if (test(&list->pieces[i]))
+			return true;
+	}
+	return false;
+}
+
+static void
+resolve_stops(KafkaReader *reader, PieceList *list)
+{
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		PieceList	sub = pieces_of_topic(list, &reader->topics[t]);
+		KafkaStopReason reason;
+		int64		slack_ms;
+
+		if (!any_piece(&sub, has_stop_time))
+			continue;
+		slack_ms = disorder_of(reader, reader->topics[t].name, &reason);
+
+		/* Of several topics the least bounded is worth telling. */
+		reader->stop_reason = Max(reader->stop_reason, reason);
+		if (slack_ms >= 0)
+			look_up_pieces(reader, &sub, has_stop_time, stop_time, slack_ms,
+						   take_stop);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Putting it together
+ * ----------------------------------------------------------------
+ */
+
+/* May times be looked up at all? */
+static bool
+index_is_trusted(KafkaReader *reader)
+{
+	if (reader->table->trust_time_index != KAFKA_TRUST_DEFAULT)
+		return reader->table->trust_time_index == KAFKA_TRUST_YES;
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		KafkaTopicSettings settings;
+
+		settings = kafka_client_topic_settings(reader->client,
+											   reader->topics[t].name);
+		if (settings.known && settings.remote_storage)
+			return false;
+	}
+	return true;
+}
+
+static bool
+has_time(const Piece *piece)
+{
+	return has_start_time(piece) || has_stop_time(piece);
+}
+
+/* Nothing below the log start can be read; asking for it is an error. */
+static void
+clip_to_log_starts(KafkaReader *reader, PieceList *list)
+{
+	for (int i = 0; i < list->npieces; i++)
+	{
+		Piece	   *piece = &list->pieces[i];
+
+		if (kafka_range_is_empty(piece->offset) || piece->start_in_log)
+			continue;
+		kafka_reader_need_starts(reader, piece->topic);
+		piece->offset.start = Max(piece->offset.start, piece->part->start);
+	}
+}
+
+/* Makes one KafkaReadPart of the pieces of each partition. */
+static void
+build_parts(KafkaReader *reader, PieceList *list)
+{
+	KafkaReadPart *part = NULL;
+	KafkaSnapshotPart *source = NULL;
+
+	reader->parts = palloc0(sizeof(KafkaReadPart) * Max(list->npieces, 1));
+	reader->nparts = 0;
+	for (int i = 0; i < list->npieces; i++)
+	{
+		Piece	   *piece = &list->pieces[i];
+
+		if (kafka_range_is_empty(piece->offset))
+			continue;
+		if (piece->part != source)
+		{
+			source = piece->part;
+			part = &reader->parts[reader->nparts++];
+			part->topic = piece->topic->name;
+			part->partition = source->partition;
+			part->end = source->end;
+			part->append_time_stop =
+				reader->stop_reason == KAFKA_STOP_LOG_APPEND_TIME;
+			part->ranges = palloc(sizeof(KafkaRange) *
+								  KAFKA_BOUNDS_MAX_BOXES);
+		}
+		part->ranges[part->nranges++] = piece->offset;
+	}
+	for (int i = 0; i < reader->nparts; i++)
+		reader->parts[i].nranges = kafka_range_merge(reader->parts[i].ranges,
+													 reader->parts[i].nranges);
+}
+
+void
+kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	PieceList	list = {0};
+
+	reader->stop_reason = KAFKA_STOP_NO_TIME_BOUND;
+	collect_pieces(reader, bounds, &list);
+	if (any_piece(&list, has_time))
+	{
+		if (index_is_trusted(reader))
+		{
+			resolve_starts(reader, &list);
+			resolve_stops(reader, &list);
+		}
+		else
+			reader->stop_reason = KAFKA_STOP_INDEX_NOT_TRUSTED;
+	}
+	clip_to_log_starts(reader, &list);
+	build_parts(reader, &list);
+}
+
+const char *
+kafka_stop_reason_text(KafkaStopReason reason)
+{
+	switch (reason)
+	{
+		case KAFKA_STOP_NO_TIME_BOUND:
+			return "end of topic";
+		case KAFKA_STOP_DECLARED:
+			return "by the table's timestamp_max_lag and timestamp_max_lead";
+		case KAFKA_STOP_TOPIC_LIMITS:
+			return "by the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms";
+		case KAFKA_STOP_LOG_APPEND_TIME:
+			return "by the broker's LogAppendTime";
+		case KAFKA_STOP_UNBOUNDED_DISORDER:
+			return "end of topic: nothing bounds how late records come; declare the table option timestamp_max_lag";
+		case KAFKA_STOP_INDEX_NOT_TRUSTED:
+			return "end of topic: the time index is not trusted (trust_time_index)";
+	}
+	return NULL;
+}
