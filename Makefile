@@ -29,8 +29,12 @@ OBJS = \
 	src/core/moment.o \
 	src/core/number.o \
 	src/fdw/convert.o \
+	src/fdw/convert_fast.o \
 	src/fdw/decode.o \
+	src/fdw/decode_fault.o \
+	src/fdw/decode_plan.o \
 	src/fdw/explain.o \
+	src/fdw/guard.o \
 	src/fdw/plan.o \
 	src/fdw/progress.o \
 	src/fdw/pushdown.o \
@@ -42,6 +46,12 @@ OBJS = \
 	src/fdw/slot.o \
 	src/fdw/snapshot.o \
 	src/fdw/window.o \
+	src/func/disorder.o \
+	src/func/func.o \
+	src/func/group.o \
+	src/func/session.o \
+	src/func/tail.o \
+	src/func/watermarks.o \
 	src/kafka_fdw.o \
 	src/option.o \
 	src/option_read.o \
@@ -50,6 +60,9 @@ OBJS = \
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = -I$(srcdir)/src $(shell $(PKG_CONFIG) --cflags rdkafka simdjson)
+# Symbols are hidden but for those that PostgreSQL looks up; its own headers
+# mark these since 16 only.
+PG_CPPFLAGS += -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden
 PG_CXXFLAGS = -fvisibility=hidden -fno-exceptions -fno-rtti \
 	-DSIMDJSON_EXCEPTIONS=0

@@ -15,4 +15,22 @@
 #error "kafka_fdw needs PostgreSQL 15 or later"
 #endif
 
+/*
+ * Declares a function that SQL calls.  Symbols are hidden unless marked, and
+ * PG_FUNCTION_INFO_V1 marks the function itself only since 16.
+ */
+#define KAFKA_SQL_FUNCTION(name) \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(name)
+
+/*
+ * 16 has one function for the rights on all kinds of objects; here 15 needs
+ * it for foreign servers only.
+ */
+#if PG_VERSION_NUM < 160000
+#define object_aclcheck(classid, objectid, roleid, mode) \
+	(AssertMacro((classid) == ForeignServerRelationId), \
+	 pg_foreign_server_aclcheck(objectid, roleid, mode))
+#endif
+
 #endif							/* KAFKA_COMPAT_H */

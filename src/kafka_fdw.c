@@ -19,7 +19,7 @@
 
 PG_MODULE_MAGIC;
 
-PG_FUNCTION_INFO_V1(kafka_fdw_handler);
+KAFKA_SQL_FUNCTION(kafka_fdw_handler);
 
 extern PGDLLEXPORT void _PG_init(void);
 

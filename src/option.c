@@ -33,6 +33,7 @@
 #include "utils/builtins.h"
 #include "utils/varlena.h"
 
+#include "compat.h"
 #include "option_table.h"
 
 /* Options of one object that cannot be given together. */
@@ -55,7 +56,7 @@ typedef union KafkaAnyOptions
 	KafkaColumnOptions column;
 } KafkaAnyOptions;
 
-PG_FUNCTION_INFO_V1(kafka_fdw_validator);
+KAFKA_SQL_FUNCTION(kafka_fdw_validator);
 
 static const KafkaOption *
 find_option(KafkaOptionPlace place, const char *name)

@@ -3,8 +3,8 @@
  * option.h
  *		The options of servers, user mappings, foreign tables and columns.
  *
- * One table in option.c names every option with its place, type, limits and
- * default; the validator, the readers below and the check of the reference
+ * One table in option_table.c names every option with its place, type, limits
+ * and default; the validator, the readers below and the check of the reference
  * page all use it, so that an option cannot be known to one and not to
  * another.
  *
@@ -128,7 +128,7 @@ typedef struct KafkaTableOptions
 	KafkaRange *partitions;		/* sorted, disjoint; NULL means all */
 	int			npartitions;
 	int			format;			/* KafkaFormat */
-	int			on_error;		/* KafkaOnError; see kafka_option_read_columns */
+	int			on_error;		/* KafkaOnError; settled by read_columns */
 	bool		on_error_given; /* on_error or ignore_junk was set */
 	int			framing;		/* KafkaFraming */
 	bool		require_bounds;
@@ -161,8 +161,8 @@ typedef struct KafkaColumnOptions
 /*
  * Reads the options of a server and of the user mapping that userid has
  * there, its own or PUBLIC's; having none is no error.  palloc'd in the
- * current context.  Errors: a required option is missing, brokers is not in
- * kafka_fdw.allowed_brokers.
+ * current context.  Errors: a required option is missing, SASL without a user
+ * name and password, brokers is not in kafka_fdw.allowed_brokers.
  */
 extern KafkaConnectionOptions *kafka_option_read_connection(Oid serverid,
 															Oid userid);

@@ -95,8 +95,8 @@ raise_unreachable(KafkaClient *client, const char *text)
 			(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 			 errmsg("could not connect to Kafka server \"%s\": %s",
 					client->server_name, text),
-			 errdetail("No broker of \"%s\" answered within %d ms.",
-					   client->brokers, client->connect_timeout_ms),
+			 errdetail("No broker of \"%s\" answered within %lld ms.",
+					   client->brokers, (long long) client->waited_ms),
 			 errhint("Check the \"brokers\" and \"security_protocol\" options of the server, and that the brokers run.")));
 }
 

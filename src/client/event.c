@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "client/handle.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -33,11 +32,24 @@ kafka_client_watch_queue(KafkaClient *client, rd_kafka_queue_t *queue)
 								   sizeof(one));
 }
 
-/* Library text may quote anything; what is not ASCII is not worth a risk. */
+/*
+ * Copies the library's text without what helps only its developers: timings,
+ * and a guess about brokers of ten years ago.  It may quote anything; what is
+ * not ASCII is not worth a risk.
+ */
 static void
 copy_text(char *dst, const char *src)
 {
+	static const char *const noise[] = {" (after ", ": probably due to broker version"};
+
 	strlcpy(dst, src ? src : "", KAFKA_ERROR_TEXT_MAX);
+	for (int i = 0; i < lengthof(noise); i++)
+	{
+		char	   *found = strstr(dst, noise[i]);
+
+		if (found)
+			*found = '\0';
+	}
 	for (; *dst; dst++)
 	{
 		if (IS_HIGHBIT_SET(*dst) || (unsigned char) *dst < ' ')
@@ -97,13 +109,13 @@ take_event(KafkaClient *client, KafkaClientFault *fault, char *log_text,
 static void
 note_fault(KafkaClient *client, const KafkaClientFault *fault)
 {
-	bool		have_text = client->fault.text[0] != '\0' &&
-		client->fault.code != RD_KAFKA_RESP_ERR_NO_ERROR;
-
-	if (fault->code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && have_text)
-		client->fault.code = fault->code;
-	else
-		client->fault = *fault;
+	if (fault->code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+	{
+		client->all_down = true;
+		if (client->fault.code != RD_KAFKA_RESP_ERR_NO_ERROR)
+			return;
+	}
+	client->fault = *fault;
 }
 
 /* Faults that come back however long one waits. */

@@ -73,6 +73,8 @@ struct KafkaClient
 	bool		stale;			/* its server or mapping changed */
 	bool		unfit;			/* must not be used again after this */
 	bool		answered;		/* a broker has answered once */
+	bool		all_down;		/* no broker could be reached, last we heard */
+	int64		waited_ms;		/* how long the call that failed tried */
 	KafkaClientFault fault;
 	char	   *cluster_id;
 	KafkaSettingsEntry *settings;
@@ -114,7 +116,7 @@ extern int64 kafka_clock_ms(void);
  * waits for a second.
  */
 #define KAFKA_FIRST_SLICE_MS 100
-#define KAFKA_MAX_SLICE_MS 700
+#define KAFKA_MAX_SLICE_MS 400
 
 /* error.c */
 

@@ -94,8 +94,9 @@ kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
 		}
 		CHECK_FOR_INTERRUPTS();
 		kafka_client_serve_events(client);
+		client->waited_ms = kafka_clock_ms() - begin_ms;
 		if (!kafka_error_is_transient(err) ||
-			kafka_clock_ms() - begin_ms >= client->fetch_timeout_ms)
+			client->waited_ms >= client->fetch_timeout_ms)
 			kafka_client_raise(client, KAFKA_DOING_LOOKUP, err, NULL,
 							   lookups[failed].topic,
 							   lookups[failed].partition);

@@ -72,6 +72,7 @@ ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			client->answered = true;
+			client->all_down = false;
 			client->fault.code = RD_KAFKA_RESP_ERR_NO_ERROR;
 			note_advertised(client, metadata);
 			return metadata;
@@ -79,11 +80,10 @@ ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
 		CHECK_FOR_INTERRUPTS();
 		kafka_client_serve_events(client);
 		now_ms = kafka_clock_ms();
-		if (client->fault.code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-			down_since_ms = 0;
-		else if (down_since_ms == 0)
+		client->waited_ms = now_ms - begin_ms;
+		if (client->all_down && down_since_ms == 0)
 			down_since_ms = now_ms;
-		if (now_ms - begin_ms >= client->connect_timeout_ms ||
+		if (client->waited_ms >= client->connect_timeout_ms ||
 			(!client->answered && down_since_ms > 0 &&
 			 now_ms - down_since_ms >= GRACE_AFTER_ALL_DOWN_MS) ||
 			!kafka_error_is_transient(err))

@@ -152,8 +152,6 @@ kafka_csv_split(const KafkaCsvDialect *dialect, const char *message,
 			fields[n].length = is_null ? 0 : text_length;
 			*cursor.output++ = '\0';
 		}
-		else
-			cursor.output = text; /* not kept: use the space again */
 	}
 	*nfields = n;
 	return KAFKA_CSV_OK;
@@ -162,7 +160,10 @@ kafka_csv_split(const KafkaCsvDialect *dialect, const char *message,
 size_t
 kafka_csv_buffer_size(size_t length, int max_fields)
 {
-	/* a field's text is never longer than its source; then come the NULs */
+	/*
+	 * All texts, kept or not, are no longer than their source; then come
+	 * the zero bytes of those that are kept.
+	 */
 	return length + (size_t) (max_fields > 0 ? max_fields : 0) + 1;
 }
 

@@ -60,41 +60,27 @@
 /* A wanted object that the walk is in. */
 struct Frame
 {
-	int			object;
-	KafkaJsonValue *open;		/* value of the member being walked if that is
-								 * itself an object wanted, else NULL */
+	int object;
+	KafkaJsonValue *open; /* value of the member being walked if that is
+						   * itself an object wanted, else NULL */
 };
 
 struct KafkaJson
 {
-	int			nfields;
+	int nfields;
 	WantedNames names;
 	std::unique_ptr<simdjson::internal::dom_parser_implementation> indexer;
 
 	/* Of the current document */
-	KafkaJsonValue *nested;		/* values of dotted paths, reached by their
-								 * components */
-	Frame	   *frames;			/* one for each component of a path */
-	char	   *text;			/* the document, zero-padded */
-	char	   *unescaped;		/* content of strings with escapes; NULL until
-								 * the first such document */
-	uint8_t    *kinds;			/* a bit for each level of skip_container */
-	size_t		capacity;		/* documents shorter than this fit */
-	int			small_documents;	/* in a row */
-};
-
-/* State of the walk over one document. */
-struct Walk
-{
-	const char *text;
-	const uint32_t *next;		/* start of the next token */
-	size_t		length;
-	size_t		backslash;		/* the first one not behind us, or SIZE_MAX */
-	size_t		depth;			/* of the innermost open container */
-	char	   *unescaped;		/* where the next string's content goes */
-	const char *reason;			/* set with position when a step fails */
-	size_t		position;
-	bool		ask_server;
+	KafkaJsonValue *nested; /* values of dotted paths, reached by their
+							 * components */
+	Frame *frames;          /* one for each component of a path */
+	char *text;             /* the document, zero-padded */
+	char *unescaped;        /* content of strings with escapes; NULL until
+							 * the first such document */
+	uint8_t *kinds;         /* a bit for each level of skip_container */
+	size_t capacity;        /* documents shorter than this fit */
+	int small_documents;    /* in a row */
 };
 
 /* What one member of a wanted object led to. */
@@ -102,39 +88,24 @@ enum MemberStep
 {
 	MEMBER_FAILED,
 	MEMBER_DONE,
-	MEMBER_OPENED				/* its value is a wanted object */
+	MEMBER_OPENED /* its value is a wanted object */
 };
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-/*
- * Records the first fault.  Returns false, so that callers can return it.
- */
-static bool __attribute__((noinline, cold))
-fail(Walk *walk, const char *reason, size_t position)
-{
-	walk->position = position;
-	walk->reason = position < walk->length
-					   ? reason
-					   : "The document ends before it is complete";
-	return false;
-}
 
 extern "C" KafkaJson *
 kafka_json_create(const char *const *paths, int nfields)
 {
-	KafkaJson  *json = new (std::nothrow) KafkaJson();
+	KafkaJson *json = new (std::nothrow) KafkaJson();
 
 	if (json == NULL)
 		return NULL;
 	json->nfields = nfields;
 	if (create_names(&json->names, paths, nfields))
 	{
-		size_t		nnested = (size_t) json->names.nnested;
-		size_t		nframes = (size_t) json->names.max_components;
+		size_t nnested = (size_t) json->names.nnested;
+		size_t nframes = (size_t) json->names.max_components;
 
-		json->nested = (KafkaJsonValue *)
-			allocate_array(nnested, sizeof(KafkaJsonValue));
+		json->nested =
+			(KafkaJsonValue *) allocate_array(nnested, sizeof(KafkaJsonValue));
 		json->frames = (Frame *) allocate_array(nframes, sizeof(Frame));
 	}
 
@@ -169,12 +140,15 @@ kafka_json_destroy(KafkaJson *json)
  */
 
 /*
- * Makes the buffers fit documents shorter than capacity.  What they held is lost.
- * When there is no memory they fit none, and the next document tries again.
+ * Makes the buffers fit documents shorter than capacity.  What they held is
+ * lost.  When there is no memory they fit none, and the next document tries
+ * again.
  */
 static bool
 resize_buffers(KafkaJson *json, size_t capacity)
 {
+	size_t size;
+
 	free(json->text);
 	free(json->unescaped);
 	json->unescaped = NULL;
@@ -182,9 +156,13 @@ resize_buffers(KafkaJson *json, size_t capacity)
 	json->capacity = 0;
 	json->small_documents = 0;
 
-	/* One bit of kinds is enough for each byte: a bracket opens a level. */
-	json->text = (char *) malloc(capacity + KAFKA_JSON_PADDING +
-								 capacity / 8 + 1);
+	/*
+	 * One bit of kinds is enough for each byte, since a bracket opens a level.
+	 * The indexer loads blocks of 64 bytes, which cost twice as much where
+	 * they straddle cache lines.
+	 */
+	size = capacity + KAFKA_JSON_PADDING + capacity / 8 + 1;
+	json->text = (char *) aligned_alloc(64, (size + 63) / 64 * 64);
 	if (json->text == NULL ||
 		json->indexer->set_capacity(capacity) != simdjson::SUCCESS)
 		return false;
@@ -200,7 +178,7 @@ resize_buffers(KafkaJson *json, size_t capacity)
 static inline bool
 prepare_buffers(KafkaJson *json, size_t length)
 {
-	size_t		capacity;
+	size_t capacity;
 
 	if (KAFKA_JSON_LIKELY(length < json->capacity &&
 						  json->capacity <= RETAINED_CAPACITY_BYTES))
@@ -224,123 +202,6 @@ prepare_buffers(KafkaJson *json, size_t length)
 }
 
 /* ---------------------------------------------------------------------
- * Scalars
- * ---------------------------------------------------------------------
- */
-
-/* Finds the first backslash at or behind from. */
-static inline void
-find_backslash(Walk *walk, size_t from)
-{
-	const char *found;
-
-	found = (const char *) memchr(walk->text + from, '\\',
-								  walk->length - from);
-	walk->backslash = found == NULL ? SIZE_MAX
-									: (size_t) (found - walk->text);
-}
-
-/*
- * Resolves the escapes of the string whose quotes stand at open and close.
- */
-static bool __attribute__((noinline))
-unescape(Walk *walk, size_t open, size_t close, KafkaJsonValue *value)
-{
-	const char *bad = NULL;
-	const char *reason = NULL;
-	char	   *end;
-
-	end = unescape_string(walk->text + open + 1, walk->text + close,
-						  walk->unescaped, &reason, &bad);
-	if (end == NULL)
-		return fail(walk, reason, (size_t) (bad - walk->text));
-	value->text = walk->unescaped;
-	value->length = (size_t) (end - walk->unescaped);
-
-	/* The quotes leave room for a byte in between. */
-	walk->unescaped = end + 1;
-	find_backslash(walk, close + 1);
-	return true;
-}
-
-/*
- * Reads the string that opens at start, behind which the next token starts
- * at limit.
- */
-ALWAYS_INLINE bool
-read_string(Walk *walk, size_t start, size_t limit, KafkaJsonValue *value)
-{
-	const char *text = walk->text;
-	size_t		close = limit - 1;
-
-	/* The index says that the string is closed, and that no token follows. */
-	while (KAFKA_JSON_UNLIKELY(is_blank(text[close])))
-		close--;
-	if (KAFKA_JSON_UNLIKELY(text[close] != '"' || close == start))
-		return fail(walk, "A string is not closed", start);
-	value->kind = KAFKA_JSON_STRING;
-	value->raw = text + start;
-	value->raw_length = close + 1 - start;
-	value->text = text + start + 1;
-	value->length = close - start - 1;
-	if (KAFKA_JSON_UNLIKELY(close > walk->backslash))
-		return unescape(walk, start, close, value);
-	return true;
-}
-
-/* Reads true, false or null; end is behind the token's last byte. */
-ALWAYS_INLINE bool
-read_literal(Walk *walk, size_t start, size_t length, KafkaJsonValue *value)
-{
-	const char *token = walk->text + start;
-
-	value->text = token;
-	value->length = length;
-	if (length == 4 && memcmp(token, "true", 4) == 0)
-		value->kind = KAFKA_JSON_TRUE;
-	else if (length == 5 && memcmp(token, "false", 5) == 0)
-		value->kind = KAFKA_JSON_FALSE;
-	else if (length == 4 && memcmp(token, "null", 4) == 0)
-	{
-		value->kind = KAFKA_JSON_NULL;
-		value->text = NULL;
-		value->length = 0;
-	}
-	else
-		return fail(walk, "A token is no JSON value", start);
-	return true;
-}
-
-/*
- * Reads the scalar that starts at start, behind which the next token starts
- * at limit.
- */
-ALWAYS_INLINE bool
-read_scalar(Walk *walk, size_t start, size_t limit, KafkaJsonValue *value)
-{
-	const char *text = walk->text;
-	char		first = text[start];
-
-	if (first == '"')
-		return read_string(walk, start, limit, value);
-	while (KAFKA_JSON_UNLIKELY(limit > start && is_blank(text[limit - 1])))
-		limit--;
-	value->raw = text + start;
-	value->raw_length = limit - start;
-	if (is_digit(first) || first == '-')
-	{
-		value->kind = KAFKA_JSON_NUMBER;
-		value->text = text + start;
-		value->length = limit - start;
-		if (KAFKA_JSON_LIKELY(
-				check_number(text + start, text + limit, &walk->ask_server)))
-			return true;
-		return fail(walk, "A number is malformed", start);
-	}
-	return read_literal(walk, start, limit - start, value);
-}
-
-/* ---------------------------------------------------------------------
  * Containers
  * ---------------------------------------------------------------------
  */
@@ -353,75 +214,81 @@ enter(Walk *walk)
 		walk->ask_server = true;
 }
 
-/* Reads a key and its colon; the next token is the member's value. */
+/* Reads the key and the colon that the next two tokens should be. */
 ALWAYS_INLINE bool
-read_key(Walk *walk, KafkaJsonValue *key)
+read_key(Walk *walk, const uint32_t *next, KafkaJsonValue *key)
 {
-	size_t		start = walk->next[0];
-	size_t		colon = walk->next[1];
+	size_t start = next[0];
+	size_t colon = next[1];
 
 	if (KAFKA_JSON_UNLIKELY(walk->text[start] != '"'))
 		return fail(walk, "A key of an object is expected", start);
 	if (KAFKA_JSON_UNLIKELY(walk->text[colon] != ':'))
 		return fail(walk, "A colon is expected behind a key", colon);
-	walk->next += 2;
 	return read_string(walk, start, colon, key);
 }
 
 /*
  * Checks the rest of a container whose opening bracket has been read.
+ * Returns the place behind its closing bracket, or NULL when it is malformed.
  */
-static bool
-skip_container(KafkaJson *json, Walk *walk, bool object)
+static const uint32_t *
+skip_container(KafkaJson *json, Walk *walk, const uint32_t *next, bool object)
 {
-	uint8_t    *kinds = json->kinds;
-	size_t		outer_depth = walk->depth;
+	const char *text = walk->text;
+	uint8_t *kinds = json->kinds;
+	size_t outer_depth = walk->depth;
 	KafkaJsonValue ignored;
-	size_t		start;
-	char		c;
+	size_t start;
 
 opened:
 	enter(walk);
-	if (walk->text[*walk->next] == (object ? '}' : ']'))
+	if (text[*next] == (object ? '}' : ']'))
 	{
-		walk->next++;
+		next++;
 		goto closed;
 	}
 
 element:
-	if (object && !read_key(walk, &ignored))
-		return false;
-	start = *walk->next++;
-	c = walk->text[start];
-	if (c == '{' || c == '[')
+	if (object)
 	{
-		size_t		level = walk->depth;
-		uint8_t		bit = (uint8_t) (1 << (level & 7));
+		if (!read_key(walk, next, &ignored))
+			return NULL;
+		next += 2;
+	}
+	start = *next++;
+	if (text[start] == '{' || text[start] == '[')
+	{
+		size_t level = walk->depth;
+		uint8_t bit = (uint8_t) (1 << (level & 7));
 
 		/* Remember what this one is part of. */
 		if (object)
 			kinds[level >> 3] |= bit;
 		else
 			kinds[level >> 3] &= (uint8_t) ~bit;
-		object = c == '{';
+		object = text[start] == '{';
 		goto opened;
 	}
-	if (!read_scalar(walk, start, *walk->next, &ignored))
-		return false;
+	if (!read_scalar(walk, start, *next, &ignored))
+		return NULL;
 
 behind_value:
-	start = *walk->next++;
-	c = walk->text[start];
-	if (c == ',')
+	start = *next++;
+	if (text[start] == ',')
 		goto element;
-	if (c != (object ? '}' : ']'))
-		return fail(walk, object ? "A comma or closing brace is expected"
-								 : "A comma or closing bracket is expected",
-					start);
+	if (text[start] != (object ? '}' : ']'))
+	{
+		fail(walk,
+			 object ? "A comma or closing brace is expected"
+					: "A comma or closing bracket is expected",
+			 start);
+		return NULL;
+	}
 
 closed:
 	if (--walk->depth == outer_depth)
-		return true;
+		return next;
 	object = (kinds[walk->depth >> 3] >> (walk->depth & 7)) & 1;
 	goto behind_value;
 }
@@ -431,7 +298,7 @@ ALWAYS_INLINE void
 clear_covered(KafkaJson *json, const WantedKey *key)
 {
 	const CoveredValue *covered = json->names.covered;
-	int			i;
+	int i;
 
 	for (i = key->covers; i != NONE; i = covered[i].next)
 		memset(&json->nested[covered[i].nested], 0, sizeof(KafkaJsonValue));
@@ -439,31 +306,33 @@ clear_covered(KafkaJson *json, const WantedKey *key)
 
 /* Completes a container's value; its closing bracket was the last token. */
 ALWAYS_INLINE void
-close_value(const Walk *walk, KafkaJsonValue *value)
+close_value(const Walk *walk, const uint32_t *next, KafkaJsonValue *value)
 {
 	if (value != NULL)
 	{
-		value->raw_length = (size_t) (walk->text + walk->next[-1] + 1 -
-									  value->raw);
+		value->raw_length = (size_t) (walk->text + next[-1] + 1 - value->raw);
 		value->length = value->raw_length;
 	}
 }
 
 /*
- * Walks one member of the wanted object of a frame.
+ * Walks one member of the wanted object of a frame, and moves *next past it,
+ * or past its value's opening brace if that is a wanted object, too.
  */
 ALWAYS_INLINE MemberStep
-walk_member(KafkaJson *json, Walk *walk, Frame *frame, KafkaJsonValue *values)
+walk_member(KafkaJson *json, Walk *walk, const uint32_t **next, Frame *frame,
+			KafkaJsonValue *values)
 {
 	KafkaJsonValue name;
 	KafkaJsonValue *value = NULL;
 	const WantedKey *key;
-	size_t		start;
-	bool		object;
+	size_t start;
+	bool object;
 
-	if (!read_key(walk, &name))
+	if (!read_key(walk, *next, &name))
 		return MEMBER_FAILED;
-	start = *walk->next++;
+	start = (*next)[2];
+	*next += 3;
 	object = walk->text[start] == '{';
 	key = find_key(&json->names, frame->object, name.text, name.length);
 	if (key != NULL)
@@ -477,7 +346,7 @@ walk_member(KafkaJson *json, Walk *walk, Frame *frame, KafkaJsonValue *values)
 	{
 		KafkaJsonValue scalar;
 
-		if (!read_scalar(walk, start, *walk->next, &scalar))
+		if (!read_scalar(walk, start, **next, &scalar))
 			return MEMBER_FAILED;
 		if (value != NULL)
 			*value = scalar;
@@ -495,36 +364,39 @@ walk_member(KafkaJson *json, Walk *walk, Frame *frame, KafkaJsonValue *values)
 		frame[1].object = key->child;
 		return MEMBER_OPENED;
 	}
-	if (!skip_container(json, walk, object))
+	*next = skip_container(json, walk, *next, object);
+	if (*next == NULL)
 		return MEMBER_FAILED;
-	close_value(walk, value);
+	close_value(walk, *next, value);
 	return MEMBER_DONE;
 }
 
 /*
- * Walks the root object, whose opening brace has been read.
+ * Walks the root object, whose opening brace has been read.  Returns the
+ * place behind its closing brace, or NULL when it is malformed.
  */
-static bool
-walk_root(KafkaJson *json, Walk *walk, KafkaJsonValue *values)
+static inline const uint32_t *
+walk_root(KafkaJson *json, Walk *walk, const uint32_t *next,
+		  KafkaJsonValue *values)
 {
-	Frame	   *frame = json->frames;
-	size_t		start;
+	Frame *frame = json->frames;
+	size_t start;
 
 	frame->object = ROOT_OBJECT;
 
 opened:
 	enter(walk);
-	if (walk->text[*walk->next] == '}')
+	if (walk->text[*next] == '}')
 	{
-		walk->next++;
+		next++;
 		goto closed;
 	}
 
 member:
-	switch (walk_member(json, walk, frame, values))
+	switch (walk_member(json, walk, &next, frame, values))
 	{
 		case MEMBER_FAILED:
-			return false;
+			return NULL;
 		case MEMBER_OPENED:
 			frame++;
 			goto opened;
@@ -533,18 +405,21 @@ member:
 	}
 
 behind_member:
-	start = *walk->next++;
+	start = *next++;
 	if (KAFKA_JSON_LIKELY(walk->text[start] == ','))
 		goto member;
 	if (walk->text[start] != '}')
-		return fail(walk, "A comma or closing brace is expected", start);
+	{
+		fail(walk, "A comma or closing brace is expected", start);
+		return NULL;
+	}
 
 closed:
 	walk->depth--;
 	if (frame == json->frames)
-		return true;
+		return next;
 	frame--;
-	close_value(walk, frame->open);
+	close_value(walk, next, frame->open);
 	goto behind_member;
 }
 
@@ -583,20 +458,19 @@ index_document(KafkaJson *json, const char *document, size_t length,
 	if (error == simdjson::EMPTY)
 		result->reason = "The document is empty";
 	else
-		result->reason = find_text_fault(json->text, length,
-										 &result->position);
+		result->reason =
+			find_text_fault(json->text, length, &result->position);
 	return false;
 }
 
 /*
- * Points the walk at the first token.  Returns false when there is no memory
+ * Sets up the walk over the document.  Returns false when there is no memory
  * for the contents of strings with escapes.
  */
 static inline bool
 start_walk(KafkaJson *json, Walk *walk, size_t length)
 {
 	walk->text = json->text;
-	walk->next = json->indexer->structural_indexes.get();
 	walk->length = length;
 	walk->depth = 0;
 	walk->reason = NULL;
@@ -610,8 +484,7 @@ start_walk(KafkaJson *json, Walk *walk, size_t length)
 		 * Contents, one byte behind each, are never longer than the strings
 		 * with their quotes, and keys are compared a word at a time.
 		 */
-		json->unescaped = (char *) malloc(json->capacity +
-										  KAFKA_JSON_PADDING);
+		json->unescaped = (char *) malloc(json->capacity + KAFKA_JSON_PADDING);
 		if (json->unescaped == NULL)
 			return false;
 	}
@@ -624,25 +497,25 @@ static inline bool
 walk_document(KafkaJson *json, Walk *walk, KafkaJsonValue *values,
 			  KafkaJsonStatus *status)
 {
-	size_t		start = *walk->next++;
-	char		first = walk->text[start];
+	const uint32_t *next = json->indexer->structural_indexes.get();
+	size_t start = *next++;
+	char first = walk->text[start];
 	KafkaJsonValue ignored;
-	bool		valid;
 
 	*status = KAFKA_JSON_OK;
 	if (KAFKA_JSON_LIKELY(first == '{'))
-		valid = walk_root(json, walk, values);
+		next = walk_root(json, walk, next, values);
 	else
 	{
 		*status = KAFKA_JSON_NOT_OBJECT;
 		if (first == '[')
-			valid = skip_container(json, walk, false);
-		else
-			valid = read_scalar(walk, start, *walk->next, &ignored);
+			next = skip_container(json, walk, next, false);
+		else if (!read_scalar(walk, start, *next, &ignored))
+			next = NULL;
 	}
-	if (valid && KAFKA_JSON_UNLIKELY(*walk->next != walk->length))
-		valid = fail(walk, "Text follows the document", *walk->next);
-	return valid;
+	if (next != NULL && KAFKA_JSON_UNLIKELY(*next != walk->length))
+		return fail(walk, "Text follows the document", *next);
+	return next != NULL;
 }
 
 /* Makes all values KAFKA_JSON_MISSING, which is zero. */
@@ -658,7 +531,7 @@ ALWAYS_INLINE void
 complete_values(const KafkaJson *json, KafkaJsonValue *values)
 {
 	const WantedNames *names = &json->names;
-	int			i;
+	int i;
 
 	for (i = 0; i < names->nnested; i++)
 	{
@@ -677,7 +550,7 @@ kafka_json_parse(KafkaJson *json, const char *document, size_t length,
 {
 	KafkaJsonResult result = {KAFKA_JSON_INVALID, NULL, 0, false};
 	KafkaJsonStatus status;
-	Walk		walk;
+	Walk walk;
 
 	if (!index_document(json, document, length, &result))
 		return result;

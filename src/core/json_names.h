@@ -25,49 +25,50 @@
 /* One key wanted in one object. */
 typedef struct WantedKey
 {
-	uint64_t	head;			/* first eight bytes of name */
+	uint64_t head; /* first eight bytes of name */
+	uint64_t tail; /* last eight bytes, if it is that long */
 	const char *name;
-	size_t		length;
-	int			object;			/* in which it is wanted */
-	int			value;			/* number of the value it names, or NONE: in
-								 * the root object a field, elsewhere a nested
-								 * value */
-	int			child;			/* the object below it that has wanted keys,
-								 * or NONE */
-	int			covers;			/* list of the nested values below it, or
-								 * NONE */
-	int			next;			/* in the same bucket, or NONE */
+	size_t length;
+	int object; /* in which it is wanted */
+	int value;  /* number of the value it names, or NONE: in
+				 * the root object a field, elsewhere a nested
+				 * value */
+	int child;  /* the object below it that has wanted keys,
+				 * or NONE */
+	int covers; /* list of the nested values below it, or
+				 * NONE */
+	int next;   /* in the same bucket, or NONE */
 } WantedKey;
 
 /* Element of a key's list. */
 typedef struct CoveredValue
 {
-	int			nested;
-	int			next;			/* or NONE */
+	int nested;
+	int next; /* or NONE */
 } CoveredValue;
 
 /* A field that repeats the path of an earlier one. */
 typedef struct RepeatedField
 {
-	int			field;
-	int			original;
+	int field;
+	int original;
 } RepeatedField;
 
 typedef struct WantedNames
 {
-	WantedKey  *keys;
-	int			nkeys;
-	int			nobjects;
-	int			max_components; /* of any path */
-	int		   *buckets;		/* first key, or NONE */
-	uint64_t	bucket_mask;
+	WantedKey *keys;
+	int nkeys;
+	int nobjects;
+	int max_components; /* of any path */
+	int *buckets;       /* first key, or NONE */
+	uint64_t bucket_mask;
 	CoveredValue *covered;
-	int			ncovered;
-	int		   *nested_fields;	/* the field of each nested value */
-	int			nnested;
+	int ncovered;
+	int *nested_fields; /* the field of each nested value */
+	int nnested;
 	RepeatedField *repeated;
-	int			nrepeated;
-	char	   *text;			/* all paths, one behind the other */
+	int nrepeated;
+	char *text; /* all paths, one behind the other */
 } WantedNames;
 
 /*
@@ -78,8 +79,8 @@ static inline uint64_t
 hash_key(int object, const char *name, size_t length, uint64_t head)
 {
 	const uint64_t multiplier = UINT64_C(0x9E3779B97F4A7C15);
-	uint64_t	hash = head + length + ((uint64_t) object << 32);
-	size_t		i;
+	uint64_t hash = head + length + ((uint64_t) object << 32);
+	size_t i;
 
 	hash *= multiplier;
 	for (i = 8; i < length; i += 8)
@@ -91,6 +92,17 @@ hash_key(int object, const char *name, size_t length, uint64_t head)
 	return hash >> 32;
 }
 
+/* Is this the key's name?  Most names are compared as one or two words. */
+static inline bool
+is_named(const WantedKey *key, const char *name, size_t length, uint64_t head)
+{
+	if (key->head != head || key->length != length)
+		return false;
+	return length <= 8 ||
+		   (key->tail == load_word(name + length - 8) &&
+			(length <= 16 || memcmp(key->name, name, length) == 0));
+}
+
 /*
  * The wanted key of this name in this object, or NULL.  KAFKA_JSON_PADDING
  * bytes behind the name must be readable.
@@ -98,18 +110,16 @@ hash_key(int object, const char *name, size_t length, uint64_t head)
 static inline WantedKey *
 find_key(const WantedNames *names, int object, const char *name, size_t length)
 {
-	uint64_t	head = load_head(name, length);
-	uint64_t	hash = hash_key(object, name, length, head);
-	int			i;
+	uint64_t head = load_head(name, length);
+	uint64_t hash = hash_key(object, name, length, head);
+	int i;
 
 	for (i = names->buckets[hash & names->bucket_mask]; i != NONE;
 		 i = names->keys[i].next)
 	{
-		WantedKey  *key = &names->keys[i];
+		WantedKey *key = &names->keys[i];
 
-		if (key->head == head && key->length == length &&
-			key->object == object &&
-			(length <= 8 || memcmp(key->name, name, length) == 0))
+		if (key->object == object && is_named(key, name, length, head))
 			return key;
 	}
 	return NULL;
@@ -119,13 +129,14 @@ find_key(const WantedNames *names, int object, const char *name, size_t length)
 static WantedKey *
 add_key(WantedNames *names, int object, const char *name, size_t length)
 {
-	WantedKey  *key = find_key(names, object, name, length);
-	uint64_t	bucket;
+	WantedKey *key = find_key(names, object, name, length);
+	uint64_t bucket;
 
 	if (key != NULL)
 		return key;
 	key = &names->keys[names->nkeys];
 	key->head = load_head(name, length);
+	key->tail = length > 8 ? load_word(name + length - 8) : 0;
 	key->name = name;
 	key->length = length;
 	key->object = object;
@@ -143,16 +154,16 @@ static void
 add_nested_path(WantedNames *names, int field, const char *name, size_t length)
 {
 	const char *end = name + length;
-	int			object = ROOT_OBJECT;
-	int			nested = names->nnested++;
-	int			components = 1;
+	int object = ROOT_OBJECT;
+	int nested = names->nnested++;
+	int components = 1;
 
 	names->nested_fields[nested] = field;
 	for (;;)
 	{
 		const char *dot;
 		const char *stop;
-		WantedKey  *key;
+		WantedKey *key;
 
 		dot = (const char *) memchr(name, '.', (size_t) (end - name));
 		stop = dot == NULL ? end : dot;
@@ -179,7 +190,7 @@ add_nested_path(WantedNames *names, int field, const char *name, size_t length)
 static void
 add_path(WantedNames *names, int field, const char *name, size_t length)
 {
-	WantedKey  *key = add_key(names, ROOT_OBJECT, name, length);
+	WantedKey *key = add_key(names, ROOT_OBJECT, name, length);
 
 	if (key->value != NONE)
 	{
@@ -210,19 +221,19 @@ allocate_names(WantedNames *names, size_t nfields, size_t ndots,
 			   size_t name_bytes)
 {
 	/* A path makes one key as a whole, and one for each component. */
-	size_t		max_keys = 2 * nfields + ndots;
-	size_t		nbuckets = 16;
+	size_t max_keys = 2 * nfields + ndots;
+	size_t nbuckets = 16;
 
 	while (nbuckets < 4 * max_keys)
 		nbuckets *= 2;
 	names->bucket_mask = nbuckets - 1;
 	names->keys = (WantedKey *) allocate_array(max_keys, sizeof(WantedKey));
 	names->buckets = (int *) allocate_array(nbuckets, sizeof(int));
-	names->covered = (CoveredValue *) allocate_array(ndots,
-													 sizeof(CoveredValue));
+	names->covered =
+		(CoveredValue *) allocate_array(ndots, sizeof(CoveredValue));
 	names->nested_fields = (int *) allocate_array(nfields, sizeof(int));
-	names->repeated = (RepeatedField *) allocate_array(nfields,
-													   sizeof(RepeatedField));
+	names->repeated =
+		(RepeatedField *) allocate_array(nfields, sizeof(RepeatedField));
 	names->text = (char *) allocate_array(name_bytes + KAFKA_JSON_PADDING, 1);
 	if (names->buckets != NULL)
 		memset(names->buckets, 0xFF, nbuckets * sizeof(int)); /* NONE */
@@ -238,10 +249,10 @@ allocate_names(WantedNames *names, size_t nfields, size_t ndots,
 static bool
 create_names(WantedNames *names, const char *const *paths, int nfields)
 {
-	size_t		name_bytes = 0;
-	size_t		ndots = 0;
-	char	   *name;
-	int			i;
+	size_t name_bytes = 0;
+	size_t ndots = 0;
+	char *name;
+	int i;
 
 	for (i = 0; i < nfields; i++)
 	{
@@ -258,7 +269,7 @@ create_names(WantedNames *names, const char *const *paths, int nfields)
 	name = names->text;
 	for (i = 0; i < nfields; i++)
 	{
-		size_t		length = strlen(paths[i]);
+		size_t length = strlen(paths[i]);
 
 		memcpy(name, paths[i], length);
 		add_path(names, i, name, length);
@@ -278,4 +289,4 @@ destroy_names(WantedNames *names)
 	free(names->text);
 }
 
-#endif							/* KAFKA_JSON_NAMES_H */
+#endif /* KAFKA_JSON_NAMES_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_token.h
- *		Judges single tokens of a JSON text: numbers, strings, characters.
+ *		Reads and judges single tokens of a JSON text.
  *
  * For json.cpp, which knows from simdjson's index where each token starts.
  * PostgreSQL's lexer (src/common/jsonapi.c) and numeric_in are the models:
@@ -23,6 +23,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "json.h"
+
 /* Zeroed bytes that follow every text looked at here. */
 #define KAFKA_JSON_PADDING 16
 
@@ -36,6 +38,27 @@
 
 #define KAFKA_JSON_LIKELY(x) __builtin_expect(!!(x), 1)
 #define KAFKA_JSON_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/*
+ * State of the walk over one document.  The place in the index is not here:
+ * as a variable of the functions it stays in a register, which is a quarter
+ * of the walk's time.
+ */
+struct Walk
+{
+	const char *text;
+	size_t length;
+	size_t backslash;    /* the first one not behind us, or SIZE_MAX */
+	size_t depth;        /* of the innermost open container */
+	char *unescaped;     /* where the next string's content goes */
+	const char *content; /* where the last one's went */
+	size_t content_length;
+	const char *reason; /* set with position when a step fails */
+	size_t position;
+	bool ask_server;
+};
 
 static inline bool
 is_blank(char c)
@@ -53,7 +76,7 @@ is_digit(char c)
 static inline uint64_t
 load_word(const char *bytes)
 {
-	uint64_t	word;
+	uint64_t word;
 
 	memcpy(&word, bytes, sizeof(word));
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -66,7 +89,7 @@ load_word(const char *bytes)
 static inline uint64_t
 load_head(const char *bytes, size_t length)
 {
-	uint64_t	word = load_word(bytes);
+	uint64_t word = load_word(bytes);
 
 	if (length >= 8)
 		return word;
@@ -93,13 +116,12 @@ static inline bool
 is_digit_run(const char *bytes, size_t length)
 {
 	if (length >= 8)
-		return is_digit_word(load_word(bytes)) &
+		return is_digit_word(load_word(bytes)) &&
 			   is_digit_word(load_word(bytes + length - 8));
 	else
 	{
 		unsigned int unused_bits = 64 - 8 * (unsigned int) length;
-		uint64_t	filler = UINT64_C(0x3030303030303030) >>
-							 (64 - unused_bits);
+		uint64_t filler = UINT64_C(0x3030303030303030) >> (64 - unused_bits);
 
 		return is_digit_word((load_word(bytes) << unused_bits) | filler);
 	}
@@ -121,8 +143,8 @@ skip_digits(const char *bytes)
 static inline const char *
 read_exponent(const char *bytes, int64_t *exponent)
 {
-	bool		negative = *bytes == '-';
-	int64_t		value = 0;
+	bool negative = *bytes == '-';
+	int64_t value = 0;
 
 	if (*bytes == '-' || *bytes == '+')
 		bytes++;
@@ -142,9 +164,9 @@ static bool __attribute__((noinline))
 check_long_number(const char *bytes, const char *end, bool *ask_server)
 {
 	const char *start;
-	int64_t		whole_digits;
-	int64_t		fraction_digits = 0;
-	int64_t		exponent = 0;
+	int64_t whole_digits;
+	int64_t fraction_digits = 0;
+	int64_t exponent = 0;
 
 	start = bytes;
 	bytes = skip_digits(bytes);
@@ -178,7 +200,7 @@ check_long_number(const char *bytes, const char *end, bool *ask_server)
 static inline bool
 check_number(const char *bytes, const char *end, bool *ask_server)
 {
-	size_t		length;
+	size_t length;
 
 	if (*bytes == '-')
 		bytes++;
@@ -205,12 +227,12 @@ hex_value(char c)
 static inline int
 read_code_unit(const char *digits)
 {
-	int			unit = 0;
-	int			i;
+	int unit = 0;
+	int i;
 
 	for (i = 0; i < 4; i++)
 	{
-		int			value = hex_value(digits[i]);
+		int value = hex_value(digits[i]);
 
 		if (value < 0)
 			return -1;
@@ -255,8 +277,8 @@ static inline uint32_t
 read_unicode_escape(const char **bytes, const char **reason)
 {
 	const char *p = *bytes;
-	int			unit = read_code_unit(p + 2);
-	int			low;
+	int unit = read_code_unit(p + 2);
+	int low;
 
 	if (unit < 0)
 		*reason = "A \\u escape lacks its four hexadecimal digits";
@@ -335,7 +357,7 @@ unescape_string(const char *bytes, const char *end, char *out,
 		*bad = bytes;
 		if (bytes[1] == 'u')
 		{
-			uint32_t	code = read_unicode_escape(&bytes, reason);
+			uint32_t code = read_unicode_escape(&bytes, reason);
 
 			if (code == 0)
 				return NULL;
@@ -365,8 +387,8 @@ utf8_character_length(const unsigned char *bytes, size_t remaining)
 	unsigned char lead = bytes[0];
 	unsigned char low = 0x80; /* range of the second byte */
 	unsigned char high = 0xBF;
-	size_t		length;
-	size_t		i;
+	size_t length;
+	size_t i;
 
 	if (lead < 0x80)
 		return 1;
@@ -374,13 +396,13 @@ utf8_character_length(const unsigned char *bytes, size_t remaining)
 		return 0;
 	length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 	if (lead == 0xE0)
-		low = 0xA0;				/* overlong */
+		low = 0xA0; /* overlong */
 	else if (lead == 0xED)
-		high = 0x9F;			/* surrogates */
+		high = 0x9F; /* surrogates */
 	else if (lead == 0xF0)
-		low = 0x90;				/* overlong */
+		low = 0x90; /* overlong */
 	else if (lead == 0xF4)
-		high = 0x8F;			/* above U+10FFFF */
+		high = 0x8F; /* above U+10FFFF */
 	if (length > remaining || bytes[1] < low || bytes[1] > high)
 		return 0;
 	for (i = 2; i < length; i++)
@@ -398,14 +420,14 @@ utf8_character_length(const unsigned char *bytes, size_t remaining)
 static const char *__attribute__((noinline, cold))
 find_text_fault(const char *text, size_t length, size_t *position)
 {
-	bool		in_string = false;
-	size_t		string_start = 0;
-	size_t		i = 0;
+	bool in_string = false;
+	size_t string_start = 0;
+	size_t i = 0;
 
 	while (i < length)
 	{
 		unsigned char c = (unsigned char) text[i];
-		size_t		character;
+		size_t character;
 
 		*position = i;
 		character = utf8_character_length((const unsigned char *) text + i,
@@ -419,7 +441,8 @@ find_text_fault(const char *text, size_t length, size_t *position)
 			in_string = !in_string;
 			string_start = i;
 		}
-		if (c == '\\' && i + 1 < length && (unsigned char) text[i + 1] < 0x80 &&
+		if (c == '\\' && i + 1 < length &&
+			(unsigned char) text[i + 1] < 0x80 &&
 			(unsigned char) text[i + 1] >= 0x20)
 			character = 2;
 		i += character;
@@ -428,4 +451,138 @@ find_text_fault(const char *text, size_t length, size_t *position)
 	return in_string ? "A string is not closed" : "The document is not JSON";
 }
 
-#endif							/* KAFKA_JSON_TOKEN_H */
+/* Records a fault; at the end of the document that is what is wrong. */
+static void __attribute__((noinline, cold))
+record_fault(Walk *walk, const char *reason, size_t position)
+{
+	walk->position = position;
+	walk->reason = position < walk->length
+					   ? reason
+					   : "The document ends before it is complete";
+}
+
+/* The same; returns false, so that callers can return it. */
+ALWAYS_INLINE bool
+fail(Walk *walk, const char *reason, size_t position)
+{
+	record_fault(walk, reason, position);
+	return false;
+}
+
+/* Finds the first backslash at or behind from. */
+static inline void
+find_backslash(Walk *walk, size_t from)
+{
+	const char *found;
+
+	found =
+		(const char *) memchr(walk->text + from, '\\', walk->length - from);
+	walk->backslash = found == NULL ? SIZE_MAX : (size_t) (found - walk->text);
+}
+
+/*
+ * Resolves the escapes of the string whose quotes stand at open and close.
+ */
+static bool __attribute__((noinline))
+unescape(Walk *walk, size_t open, size_t close)
+{
+	const char *bad = NULL;
+	const char *reason = NULL;
+	char *end;
+
+	end = unescape_string(walk->text + open + 1, walk->text + close,
+						  walk->unescaped, &reason, &bad);
+	if (end == NULL)
+		return fail(walk, reason, (size_t) (bad - walk->text));
+	walk->content = walk->unescaped;
+	walk->content_length = (size_t) (end - walk->unescaped);
+
+	/* The quotes leave room for a byte in between. */
+	walk->unescaped = end + 1;
+	find_backslash(walk, close + 1);
+	return true;
+}
+
+/*
+ * Reads the string that opens at start, behind which the next token starts
+ * at limit.
+ */
+ALWAYS_INLINE bool
+read_string(Walk *walk, size_t start, size_t limit, KafkaJsonValue *value)
+{
+	const char *text = walk->text;
+	size_t close = limit - 1;
+
+	/* The index says that the string is closed, and that no token follows. */
+	while (KAFKA_JSON_UNLIKELY(is_blank(text[close])))
+		close--;
+	if (KAFKA_JSON_UNLIKELY(text[close] != '"' || close == start))
+		return fail(walk, "A string is not closed", start);
+	value->kind = KAFKA_JSON_STRING;
+	value->raw = text + start;
+	value->raw_length = close + 1 - start;
+	value->text = text + start + 1;
+	value->length = close - start - 1;
+	if (KAFKA_JSON_UNLIKELY(close > walk->backslash))
+	{
+		if (!unescape(walk, start, close))
+			return false;
+		value->text = walk->content;
+		value->length = walk->content_length;
+	}
+	return true;
+}
+
+/* Reads true, false or null; end is behind the token's last byte. */
+ALWAYS_INLINE bool
+read_literal(Walk *walk, size_t start, size_t length, KafkaJsonValue *value)
+{
+	const char *token = walk->text + start;
+
+	value->text = token;
+	value->length = length;
+	if (length == 4 && memcmp(token, "true", 4) == 0)
+		value->kind = KAFKA_JSON_TRUE;
+	else if (length == 5 && memcmp(token, "false", 5) == 0)
+		value->kind = KAFKA_JSON_FALSE;
+	else if (length == 4 && memcmp(token, "null", 4) == 0)
+	{
+		value->kind = KAFKA_JSON_NULL;
+		value->text = NULL;
+		value->length = 0;
+	}
+	else
+		return fail(walk, "A token is no JSON value", start);
+	return true;
+}
+
+/*
+ * Reads the scalar that starts at start, behind which the next token starts
+ * at limit.
+ */
+ALWAYS_INLINE bool
+read_scalar(Walk *walk, size_t start, size_t limit, KafkaJsonValue *value)
+{
+	const char *text = walk->text;
+	char first = text[start];
+
+	if (first == '"')
+		return read_string(walk, start, limit, value);
+	while (KAFKA_JSON_UNLIKELY(limit > start && is_blank(text[limit - 1])))
+		limit--;
+	value->raw = text + start;
+	value->raw_length = limit - start;
+	if (is_digit(first) || first == '-')
+	{
+		value->kind = KAFKA_JSON_NUMBER;
+		value->text = text + start;
+		value->length = limit - start;
+		if (KAFKA_JSON_LIKELY(
+				check_number(text + start, text + limit, &walk->ask_server)))
+			return true;
+		return fail(walk, "A number is malformed", start);
+	}
+	return read_literal(walk, start, limit - start, value);
+}
+
+#endif /* KAFKA_JSON_TOKEN_H */

@@ -286,10 +286,9 @@ split_decimal(const char *text, size_t length, DecimalText *number)
 	number->integer_length = count_digits(text, end);
 	if (number->integer_length == 0)
 		return false;
+	/* a digit after a leading zero is then in nobody's place */
 	if (*text == '0')
 	{
-		if (number->integer_length > 1)
-			return false;
 		number->integer_length = 0;
 		text++;
 	}

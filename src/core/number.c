@@ -35,7 +35,7 @@ typedef struct WrittenNumber
 	uint64_t digits;
 	int exponent;
 	int whole_digits; /* before the point, leading zeros left out */
-	int scale;		  /* digits after the point */
+	int scale;        /* digits after the point */
 } WrittenNumber;
 
 static inline bool

@@ -63,8 +63,7 @@ static bool
 is_pure_type(Oid type)
 {
 	Oid element_type = get_element_type(type);
-	char typtype =
-		get_typtype(OidIsValid(element_type) ? element_type : type);
+	char typtype = get_typtype(OidIsValid(element_type) ? element_type : type);
 
 	return type < FirstNormalObjectId && typtype != TYPTYPE_DOMAIN &&
 		   typtype != TYPTYPE_COMPOSITE;
@@ -82,6 +81,7 @@ is_trusted_source(KafkaSource source)
 				   GetDatabaseEncoding() == PG_SQL_ASCII;
 		case KAFKA_SOURCE_CSV:
 			return true;
+		case KAFKA_SOURCE_TEXT:
 		case KAFKA_SOURCE_BYTES:
 			break;
 	}
@@ -108,6 +108,17 @@ kafka_conversion_init(KafkaConversion *conversion, Form_pg_attribute attribute,
 	conversion->time_format = time_format;
 	conversion->context = context;
 	conversion->fast = kafka_convert_choose_fast(conversion);
+}
+
+bool
+kafka_conversion_can_fail(const KafkaConversion *conversion)
+{
+	bool takes_anything = conversion->source == KAFKA_SOURCE_BYTES &&
+						  conversion->base_type == BYTEAOID;
+	bool takes_text =
+		conversion->is_trusted && conversion->base_type == TEXTOID;
+
+	return conversion->is_domain || !(takes_anything || takes_text);
 }
 
 void
@@ -169,17 +180,14 @@ kafka_convert_utf8(const char *text, size_t length)
 static char *
 get_content(const KafkaConversion *conversion, const KafkaJsonValue *field)
 {
-	bool is_utf8 = conversion->source == KAFKA_SOURCE_JSON;
-
-	/* JSON's standard says so; for a whole document there is no choice. */
-	if (conversion->source == KAFKA_SOURCE_BYTES &&
-		(conversion->base_type == JSONOID ||
-		 conversion->base_type == JSONBOID))
-		is_utf8 = true;
-
-	if (is_utf8)
+	/* JSON's standard allows no other encoding, whatever the server's. */
+	if (conversion->source == KAFKA_SOURCE_JSON ||
+		(conversion->source != KAFKA_SOURCE_CSV &&
+		 (conversion->base_type == JSONOID ||
+		  conversion->base_type == JSONBOID)))
 		return kafka_convert_utf8(field->text, field->length);
-	if (conversion->source == KAFKA_SOURCE_BYTES)
+
+	if (!conversion->is_trusted)
 		pg_verify_mbstr(GetDatabaseEncoding(), field->text,
 						(int) field->length, false);
 	return pnstrdup(field->text, field->length);
@@ -214,8 +222,8 @@ call_json_to_record(KafkaConversion *conversion, const KafkaJsonValue *field,
 
 	InitFunctionCallInfoData(*fcinfo, &conversion->input, 1, InvalidOid, NULL,
 							 (fmNodePtr) conversion->result);
-	fcinfo->args[0].value = PointerGetDatum(
-		cstring_to_text_with_len(document.data, document.len));
+	fcinfo->args[0].value =
+		PointerGetDatum(cstring_to_text_with_len(document.data, document.len));
 	fcinfo->args[0].isnull = false;
 	record = DatumGetHeapTupleHeader(FunctionCallInvoke(fcinfo));
 
@@ -336,9 +344,9 @@ convert_time(const KafkaConversion *conversion, const KafkaJsonValue *field)
 				report_time_format(conversion->time_format, text);
 				break;
 			case KAFKA_MOMENT_OUT_OF_RANGE:
-				ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-								errmsg("timestamp out of range: \"%s\"",
-									   text)));
+				ereport(ERROR,
+						(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+						 errmsg("timestamp out of range: \"%s\"", text)));
 				break;
 		}
 	}
@@ -372,8 +380,8 @@ kafka_convert_moment(Oid type, int32 typmod, TimestampTz moment, bool checked,
 
 	/* Both types have the same typmod, and the same function rounds them. */
 	if (typmod >= 0)
-		time = DirectFunctionCall2(timestamp_scale, time,
-								   Int32GetDatum(typmod));
+		time =
+			DirectFunctionCall2(timestamp_scale, time, Int32GetDatum(typmod));
 	*value = time;
 	return true;
 }
@@ -386,8 +394,8 @@ convert_base(KafkaConversion *conversion, const KafkaJsonValue *field,
 	*isnull = false;
 	if (conversion->source == KAFKA_SOURCE_BYTES &&
 		conversion->base_type == BYTEAOID)
-		return PointerGetDatum(cstring_to_text_with_len(field->text,
-														(int) field->length));
+		return PointerGetDatum(
+			cstring_to_text_with_len(field->text, (int) field->length));
 	if (conversion->time_format != KAFKA_TIME_FORMAT_NONE)
 		return convert_time(conversion, field);
 

@@ -32,9 +32,10 @@ typedef enum KafkaSource
 	KAFKA_SOURCE_JSON,			/* values of a JSON document: sound UTF-8,
 								 * converted as json_to_record does */
 	KAFKA_SOURCE_CSV,			/* sound text in the server's encoding */
-	KAFKA_SOURCE_BYTES			/* anything: bytea takes it as it is, json and
-								 * jsonb as UTF-8, all others as text in the
-								 * server's encoding, to be verified */
+	KAFKA_SOURCE_TEXT,			/* text for the type's input function, not
+								 * verified: json and jsonb as UTF-8, all
+								 * others in the server's encoding */
+	KAFKA_SOURCE_BYTES			/* the same, but bytea takes it as it is */
 } KafkaSource;
 
 typedef struct KafkaConversion KafkaConversion;
@@ -83,6 +84,9 @@ extern void kafka_conversion_init(KafkaConversion *conversion,
  * its context: a function that raised an error may have left it half-made.
  */
 extern void kafka_conversion_forget(KafkaConversion *conversion);
+
+/* Can a field that is not NULL, or NULL itself, fail to be converted? */
+extern bool kafka_conversion_can_fail(const KafkaConversion *conversion);
 
 /* JSON's null and a field that is missing, which are NULL alike. */
 static inline bool

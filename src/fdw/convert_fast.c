@@ -122,8 +122,10 @@ convert_bool(const KafkaConversion *conversion, const KafkaJsonValue *field,
 {
 	bool result = field->kind == KAFKA_JSON_TRUE;
 
+	/* It looks at the first byte even of an empty text. */
 	if (field->kind > KAFKA_JSON_TRUE &&
-		!parse_bool_with_len(field->text, field->length, &result))
+		(field->length == 0 ||
+		 !parse_bool_with_len(field->text, field->length, &result)))
 		return false;
 	*value = BoolGetDatum(result);
 	return true;
@@ -274,8 +276,8 @@ static bool
 convert_unix(const KafkaConversion *conversion, const KafkaJsonValue *field,
 			 Datum *value)
 {
-	KafkaMomentUnit unit = (KafkaMomentUnit) (conversion->time_format -
-											  KAFKA_TIME_FORMAT_UNIX_S);
+	KafkaMomentUnit unit =
+		(KafkaMomentUnit) (conversion->time_format - KAFKA_TIME_FORMAT_UNIX_S);
 	int64 moment;
 
 	if (kafka_moment_from_unix(field->text, field->length, unit, &moment) !=
@@ -419,8 +421,8 @@ convert_json(const KafkaConversion *conversion, const KafkaJsonValue *field,
 	text = pnstrdup(field->text, field->length);
 	initStringInfo(&literal);
 	escape_json(&literal, text);
-	*value = PointerGetDatum(
-		cstring_to_text_with_len(literal.data, literal.len));
+	*value =
+		PointerGetDatum(cstring_to_text_with_len(literal.data, literal.len));
 	return true;
 }
 
@@ -431,8 +433,9 @@ convert_jsonb(const KafkaConversion *conversion, const KafkaJsonValue *field,
 {
 	if (field->raw_length > SAFE_JSONB_BYTES || !is_sound(conversion, field))
 		return false;
-	*value = DirectFunctionCall1(
-		jsonb_in, CStringGetDatum(pnstrdup(field->raw, field->raw_length)));
+	*value = DirectFunctionCall1(jsonb_in,
+								 CStringGetDatum(
+									 pnstrdup(field->raw, field->raw_length)));
 	return true;
 }
 

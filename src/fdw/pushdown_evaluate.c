@@ -64,41 +64,42 @@ compare_gaps(const void *left, const void *right)
 
 /*
  * Closes the narrowest gaps between merged ranges until there are no more
- * than bounds can hold.  They would do so themselves, but box by box, which
- * for an array of thousands takes long and finds less good gaps.  Returns
- * how many ranges are left.
+ * than bounds can hold; of equal ones the last, because partitions have low
+ * numbers.  The bounds would do so themselves, but box by box, which for an
+ * array of thousands takes long and finds less good gaps.  Returns how many
+ * ranges are left.
  */
 static int
 close_gaps(KafkaRange *ranges, int nranges)
 {
-	int excess = nranges - KAFKA_BOUNDS_MAX_BOXES;
+	int nexcess = nranges - KAFKA_BOUNDS_MAX_BOXES;
 	uint64 *gaps;
-	uint64 widest; /* of those that are closed */
-	int nclosed = 0;
+	uint64 widest;   /* of those that are closed */
+	int nspared = 0; /* gaps just as wide that are not */
 	int nkept = 1;
 	int i;
 
-	if (excess <= 0)
+	if (nexcess <= 0)
 		return nranges;
 	gaps = palloc((nranges - 1) * sizeof(uint64));
 	for (i = 1; i < nranges; i++)
 		gaps[i - 1] = (uint64) ranges[i].start - (uint64) ranges[i - 1].end;
 	qsort(gaps, nranges - 1, sizeof(uint64), compare_gaps);
-	widest = gaps[excess - 1];
+	widest = gaps[nexcess - 1];
+	for (i = nexcess; i < nranges - 1 && gaps[i] == widest; i++)
+		nspared++;
 	pfree(gaps);
 
 	for (i = 1; i < nranges; i++)
 	{
 		uint64 gap = (uint64) ranges[i].start - (uint64) ranges[nkept - 1].end;
 
-		if (gap <= widest && nclosed < excess)
-		{
+		if (gap < widest || (gap == widest && nspared-- <= 0))
 			ranges[nkept - 1].end = ranges[i].end;
-			nclosed++;
-		}
 		else
 			ranges[nkept++] = ranges[i];
 	}
+	Assert(nkept == KAFKA_BOUNDS_MAX_BOXES);
 	return nkept;
 }
 
@@ -114,31 +115,30 @@ add_ranges(KafkaBounds *bounds, KafkaDimension dimension, KafkaRange *ranges,
 		kafka_bounds_add_range(bounds, dimension, ranges[i]);
 }
 
-/* Adds all partitions but these. */
+/*
+ * Adds all partitions but these.  The range of the largest integer holds its
+ * neighbour as well, but partitions have neither number.
+ */
 static void
 add_other_partitions(KafkaBounds *bounds, const int64 *partitions,
 					 int npartitions)
 {
 	KafkaRange *ranges = palloc((npartitions + 1) * sizeof(KafkaRange));
-	int nranges = 0;
+	int nranges;
 	int64 start = PG_INT64_MIN;
 	int i;
 
 	for (i = 0; i < npartitions; i++)
-	{
-		/* a number that no partition has excludes none */
-		if (partitions[i] >= 0 && partitions[i] <= PG_INT32_MAX)
-			ranges[nranges++] =
-				kafka_range_from_op(KAFKA_OP_EQ, partitions[i]);
-	}
-	nranges = kafka_range_merge(ranges, nranges);
+		ranges[i] = kafka_range_from_op(KAFKA_OP_EQ, partitions[i]);
+	nranges = kafka_range_merge(ranges, npartitions);
 
-	/* In place: the gap before a range takes its slot. */
+	/* in place: the gap before a range takes its slot */
 	for (i = 0; i < nranges; i++)
 	{
 		KafkaRange excluded = ranges[i];
 
 		ranges[i].start = start;
+		/* gaps below the first partition are left out */
 		ranges[i].end = excluded.start > 0 ? excluded.start : start;
 		start = excluded.end;
 	}
@@ -259,6 +259,8 @@ evaluate_junction(List *condition, const Datum *values, const bool *isnull,
 		kafka_bounds_nothing(bounds);
 	for_each_from (lc, condition, 1)
 	{
+		/* two times 128 boxes take near a second */
+		CHECK_FOR_INTERRUPTS();
 		evaluate_condition(lfirst(lc), values, isnull, child);
 		if (conjunction)
 			kafka_bounds_and(bounds, child);

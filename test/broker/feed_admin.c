@@ -3,8 +3,8 @@
  *	  The feeder's topics and waits: all that needs no producer (feed.c).
  *
  * Every function returns only when its effect can be seen by the next client,
- * so that tests need no sleeps, and ends the program when that takes longer than
- * FEED_TIMEOUT_MS.
+ * so that tests need no sleeps, and ends the program when that takes longer
+ *than FEED_TIMEOUT_MS.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,12 +31,12 @@ now_ms(void)
 rd_kafka_t *
 admin_client(void)
 {
-	char		message[512];
+	char message[512];
 	rd_kafka_conf_t *conf;
 
 	if (client)
 		return client;
-	conf = admin_base_conf();
+	conf = feed_base_conf();
 	if (rd_kafka_conf_set(conf, "isolation.level", "read_committed", message,
 						  sizeof(message)) != RD_KAFKA_CONF_OK ||
 		rd_kafka_conf_set(conf, "enable.partition.eof", "true", message,
@@ -62,14 +62,15 @@ admin_finish(void)
 static void
 check_topics(const rd_kafka_topic_result_t **topics, size_t count)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < count; i++)
 		if (rd_kafka_topic_result_error(topics[i]))
 			fail("topic \"%s\": %s", rd_kafka_topic_result_name(topics[i]),
-				 rd_kafka_topic_result_error_string(topics[i]) ?
-				 rd_kafka_topic_result_error_string(topics[i]) :
-				 rd_kafka_err2str(rd_kafka_topic_result_error(topics[i])));
+				 rd_kafka_topic_result_error_string(topics[i])
+					 ? rd_kafka_topic_result_error_string(topics[i])
+					 : rd_kafka_err2str(
+						   rd_kafka_topic_result_error(topics[i])));
 }
 
 /* Waits for the answer on the queue, which it frees; the caller frees the
@@ -88,8 +89,8 @@ await_event(rd_kafka_queue_t *queue)
 }
 
 /*
- * The number of partitions, asked through the given handle; -1 while the topic does not
- * exist, 0 while some partition has no leader.
+ * The number of partitions, asked through the given handle; -1 while the topic
+ * does not exist, 0 while some partition has no leader.
  */
 int
 admin_partition_count(rd_kafka_t *rk, const char *topic)
@@ -97,7 +98,7 @@ admin_partition_count(rd_kafka_t *rk, const char *topic)
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
 	const struct rd_kafka_metadata *metadata;
 	rd_kafka_resp_err_t err;
-	int			result = -1;
+	int result = -1;
 
 	err = rd_kafka_metadata(rk, 0, rkt, &metadata, FEED_TIMEOUT_MS);
 	rd_kafka_topic_destroy(rkt);
@@ -105,7 +106,7 @@ admin_partition_count(rd_kafka_t *rk, const char *topic)
 		fail("metadata of \"%s\": %s", topic, rd_kafka_err2str(err));
 	if (metadata->topic_cnt == 1 && metadata->topics[0].err == 0)
 	{
-		int			i;
+		int i;
 
 		result = metadata->topics[0].partition_cnt;
 		for (i = 0; i < metadata->topics[0].partition_cnt; i++)
@@ -113,7 +114,8 @@ admin_partition_count(rd_kafka_t *rk, const char *topic)
 				result = 0;
 	}
 	else if (metadata->topic_cnt == 1 &&
-			 metadata->topics[0].err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+			 metadata->topics[0].err !=
+				 RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		result = 0;
 	rd_kafka_metadata_destroy(metadata);
 	return result;
@@ -122,7 +124,7 @@ admin_partition_count(rd_kafka_t *rk, const char *topic)
 static void
 wait_partitions(const char *topic, int wanted)
 {
-	int64_t		deadline_ms = now_ms() + FEED_TIMEOUT_MS;
+	int64_t deadline_ms = now_ms() + FEED_TIMEOUT_MS;
 
 	while (admin_partition_count(admin_client(), topic) != wanted)
 	{
@@ -140,12 +142,12 @@ admin_create_topic(const Word *words, int count)
 	rd_kafka_NewTopic_t *topic;
 	rd_kafka_event_t *event;
 	const rd_kafka_topic_result_t **results;
-	size_t		result_count;
-	char		message[512];
-	int			partitions = 1;
-	int			replication = 1;
-	bool		retention = false;
-	int			i;
+	size_t result_count;
+	char message[512];
+	int partitions = 1;
+	int replication = 1;
+	bool retention = false;
+	int i;
 
 	for (i = 1; i < count; i++)
 	{
@@ -184,8 +186,10 @@ admin_create_topic(const Word *words, int count)
 
 	rd_kafka_CreateTopics(client, &topic, 1, NULL, queue);
 	event = await_event(queue);
-	results = rd_kafka_CreateTopics_result_topics(
-		rd_kafka_event_CreateTopics_result(event), &result_count);
+	results =
+		rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(
+												event),
+											&result_count);
 	check_topics(results, result_count);
 	rd_kafka_event_destroy(event);
 	rd_kafka_NewTopic_destroy(topic);
@@ -199,12 +203,14 @@ admin_delete_topic(const char *name)
 	rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
 	rd_kafka_event_t *event;
 	const rd_kafka_topic_result_t **results;
-	size_t		count;
+	size_t count;
 
 	rd_kafka_DeleteTopics(client, &topic, 1, NULL, queue);
 	event = await_event(queue);
-	results = rd_kafka_DeleteTopics_result_topics(
-		rd_kafka_event_DeleteTopics_result(event), &count);
+	results =
+		rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(
+												event),
+											&count);
 	check_topics(results, count);
 	rd_kafka_event_destroy(event);
 	rd_kafka_DeleteTopic_destroy(topic);
@@ -218,11 +224,11 @@ admin_add_partitions(const char *name, int total)
 	rd_kafka_NewPartitions_t *partitions;
 	rd_kafka_event_t *event;
 	const rd_kafka_topic_result_t **results;
-	size_t		count;
-	char		message[512];
+	size_t count;
+	char message[512];
 
-	partitions = rd_kafka_NewPartitions_new(name, total, message,
-											sizeof(message));
+	partitions =
+		rd_kafka_NewPartitions_new(name, total, message, sizeof(message));
 	if (!partitions)
 		fail("%s", message);
 	rd_kafka_CreatePartitions(client, &partitions, 1, NULL, queue);
@@ -245,7 +251,8 @@ only_resource(const rd_kafka_ConfigResource_t **resources, size_t count)
 	return resources[0];
 }
 
-/* Copies what is set for the topic itself from the broker into the resource. */
+/* Copies what is set for the topic itself from the broker into the resource.
+ */
 static void
 copy_topic_config(const char *topic, rd_kafka_ConfigResource_t *into)
 {
@@ -254,22 +261,24 @@ copy_topic_config(const char *topic, rd_kafka_ConfigResource_t *into)
 	const rd_kafka_ConfigResource_t **answers;
 	const rd_kafka_ConfigEntry_t **entries;
 	rd_kafka_event_t *event;
-	size_t		count;
-	size_t		i;
+	size_t count;
+	size_t i;
 
 	query = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
 	rd_kafka_DescribeConfigs(client, &query, 1, NULL, queue);
 	event = await_event(queue);
 	answers = rd_kafka_DescribeConfigs_result_resources(
 		rd_kafka_event_DescribeConfigs_result(event), &count);
-	entries = rd_kafka_ConfigResource_configs(only_resource(answers, count),
-											  &count);
+	entries =
+		rd_kafka_ConfigResource_configs(only_resource(answers, count), &count);
 	for (i = 0; i < count; i++)
 		if (rd_kafka_ConfigEntry_source(entries[i]) ==
 			RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)
-			rd_kafka_ConfigResource_set_config(
-				into, rd_kafka_ConfigEntry_name(entries[i]),
-				rd_kafka_ConfigEntry_value(entries[i]));
+			rd_kafka_ConfigResource_set_config(into,
+											   rd_kafka_ConfigEntry_name(
+												   entries[i]),
+											   rd_kafka_ConfigEntry_value(
+												   entries[i]));
 	rd_kafka_event_destroy(event);
 	rd_kafka_ConfigResource_destroy(query);
 }
@@ -287,19 +296,20 @@ admin_alter_topic(const Word *words, int count)
 	rd_kafka_ConfigResource_t *resource;
 	const rd_kafka_ConfigResource_t **answers;
 	rd_kafka_event_t *event;
-	size_t		answer_count;
-	int			i;
+	size_t answer_count;
+	int i;
 
-	resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC,
-										   words[0].data);
+	resource =
+		rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, words[0].data);
 	copy_topic_config(words[0].data, resource);
 	for (i = 1; i < count; i++)
 	{
 		if (words[i].value_start == 0)
 			fail("\"%s\" is not of the form CONFIG=VALUE", words[i].data);
 		words[i].data[words[i].value_start - 1] = '\0';
-		rd_kafka_ConfigResource_set_config(
-			resource, words[i].data, words[i].data + words[i].value_start);
+		rd_kafka_ConfigResource_set_config(resource, words[i].data,
+										   words[i].data +
+											   words[i].value_start);
 	}
 	rd_kafka_AlterConfigs(client, &resource, 1, NULL, queue);
 	event = await_event(queue);
@@ -335,8 +345,8 @@ admin_delete_records(const char *topic, int32_t partition, int64_t offset)
 }
 
 void
-admin_set_group_offset(const char *group, const char *topic,
-					   int32_t partition, int64_t offset)
+admin_set_group_offset(const char *group, const char *topic, int32_t partition,
+					   int64_t offset)
 {
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(admin_client());
 	rd_kafka_topic_partition_list_t *list;
@@ -344,7 +354,7 @@ admin_set_group_offset(const char *group, const char *topic,
 	const rd_kafka_group_result_t **groups;
 	const rd_kafka_topic_partition_list_t *answer;
 	rd_kafka_event_t *event;
-	size_t		count;
+	size_t count;
 
 	list = rd_kafka_topic_partition_list_new(1);
 	rd_kafka_topic_partition_list_add(list, topic, partition)->offset = offset;
@@ -356,8 +366,8 @@ admin_set_group_offset(const char *group, const char *topic,
 	if (count != 1)
 		fail("%zu groups in an answer about one", count);
 	if (rd_kafka_group_result_error(groups[0]))
-		fail("%s", rd_kafka_error_string(
-				 rd_kafka_group_result_error(groups[0])));
+		fail("%s",
+			 rd_kafka_error_string(rd_kafka_group_result_error(groups[0])));
 	answer = rd_kafka_group_result_partitions(groups[0]);
 	if (answer && answer->cnt > 0 && answer->elems[0].err)
 		fail("%s", rd_kafka_err2str(answer->elems[0].err));
@@ -374,8 +384,8 @@ admin_leader(const char *topic, int32_t partition)
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
 	const struct rd_kafka_metadata *metadata;
 	rd_kafka_resp_err_t err;
-	int			leader = -1;
-	int			i;
+	int leader = -1;
+	int i;
 
 	err = rd_kafka_metadata(rk, 0, rkt, &metadata, FEED_TIMEOUT_MS);
 	rd_kafka_topic_destroy(rkt);
@@ -397,7 +407,7 @@ lookup_offset(const char *topic, int32_t partition, int64_t which)
 {
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
-	int64_t		offset;
+	int64_t offset;
 
 	list = rd_kafka_topic_partition_list_new(1);
 	rd_kafka_topic_partition_list_add(list, topic, partition)->offset = which;
@@ -416,8 +426,8 @@ static void
 wait_offset(const char *topic, int32_t partition, int64_t which,
 			int64_t offset)
 {
-	int64_t		deadline_ms = now_ms() + FEED_TIMEOUT_MS;
-	int64_t		seen;
+	int64_t deadline_ms = now_ms() + FEED_TIMEOUT_MS;
+	int64_t seen;
 
 	while ((seen = lookup_offset(topic, partition, which)) < offset)
 	{
@@ -452,7 +462,7 @@ next_record(const char *topic, int32_t partition, int64_t offset)
 {
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(admin_client(), topic, NULL);
 	rd_kafka_message_t *message;
-	int64_t		result;
+	int64_t result;
 
 	if (rd_kafka_consume_start(rkt, partition, offset))
 		fail("%s", rd_kafka_err2str(rd_kafka_last_error()));
@@ -475,7 +485,7 @@ next_record(const char *topic, int32_t partition, int64_t offset)
 void
 admin_wait_gone(const char *topic, int32_t partition, int64_t offset)
 {
-	int64_t		deadline_ms = now_ms() + FEED_TIMEOUT_MS;
+	int64_t deadline_ms = now_ms() + FEED_TIMEOUT_MS;
 
 	while (next_record(topic, partition, offset) == offset)
 	{

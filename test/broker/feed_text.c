@@ -28,8 +28,8 @@ hex_digit(char c)
 static char
 read_escape(char **in)
 {
-	char		c = *(*in)++;
-	int			high;
+	char c = *(*in)++;
+	int high;
 
 	switch (c)
 	{
@@ -59,13 +59,13 @@ read_escape(char **in)
 static Word
 read_word(char **in)
 {
-	Word		word = {*in, 0, 0, false};
-	char	   *out = *in;
-	char		quote = '\0';
+	Word word = {*in, 0, 0, false};
+	char *out = *in;
+	char quote = '\0';
 
 	for (;;)
 	{
-		char		c = **in;
+		char c = **in;
 
 		if (c == '\0')
 		{
@@ -112,7 +112,7 @@ read_word(char **in)
 int
 text_split(char *line, Word *words)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (;;)
 	{
@@ -130,8 +130,8 @@ text_split(char *line, Word *words)
 char *
 text_unescape_field(char *field, size_t *length)
 {
-	char	   *in = field;
-	char	   *out = field;
+	char *in = field;
+	char *out = field;
 
 	*length = 0;
 	if (strcmp(field, "\\N") == 0)
@@ -155,7 +155,7 @@ text_unescape_field(char *field, size_t *length)
 Bytes
 text_value(const Word *word, size_t start)
 {
-	Bytes		value = {word->data + start, word->length - start};
+	Bytes value = {word->data + start, word->length - start};
 
 	if (!word->quoted && strcmp(value.data, "NULL") == 0)
 	{
@@ -168,8 +168,8 @@ text_value(const Word *word, size_t start)
 int64_t
 text_integer(const char *text)
 {
-	char	   *end;
-	long long	result;
+	char *end;
+	long long result;
 
 	errno = 0;
 	result = strtoll(text, &end, 10);
@@ -185,9 +185,9 @@ text_integer(const char *text)
 int64_t
 text_time_ms(const char *text)
 {
-	struct tm	tm = {0};
-	int			ms = 0;
-	int			used = 0;
+	struct tm tm = {0};
+	int ms = 0;
+	int used = 0;
 
 	if (strncmp(text, "now", 3) == 0)
 	{
@@ -195,7 +195,7 @@ text_time_ms(const char *text)
 
 		gettimeofday(&now, NULL);
 		return (int64_t) now.tv_sec * 1000 + now.tv_usec / 1000 +
-			(text[3] ? text_integer(text + 3) : 0);
+			   (text[3] ? text_integer(text + 3) : 0);
 	}
 	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon,
 			   &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &used) != 6)
@@ -253,9 +253,9 @@ read_placeholder(const char **in, int64_t n, int32_t partition,
 	}
 	while (*p && strchr("%/*+-", *p) && isdigit((unsigned char) p[1]))
 	{
-		char		op = *p;
-		char	   *end;
-		int64_t		operand = strtoll(p + 1, &end, 10);
+		char op = *p;
+		char *end;
+		int64_t operand = strtoll(p + 1, &end, 10);
 
 		p = end;
 		if ((op == '%' || op == '/') && operand == 0)
@@ -287,11 +287,11 @@ size_t
 text_expand(const char *template, int64_t n, int32_t partition,
 			int64_t time_ms, char *out, size_t size)
 {
-	size_t		length = 0;
+	size_t length = 0;
 
 	while (*template)
 	{
-		int64_t		number;
+		int64_t number;
 
 		if (size - length < 32)
 			fail("expanded template is longer than %zu bytes", size - 32);
@@ -300,7 +300,7 @@ text_expand(const char *template, int64_t n, int32_t partition,
 			length += snprintf(out + length, size - length, "%lld",
 							   (long long) number);
 		else
-			out[length++] = *template++;
+			out[length++] = *template ++;
 	}
 	out[length] = '\0';
 	return length;

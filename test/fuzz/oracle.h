@@ -44,7 +44,7 @@ random_chance(int percent)
 	return random_below(100) < percent;
 }
 
-/* N and SEED from the command line: PROGRAM [N [SEED]] */
+/* Takes COUNT and SEED from the command line: PROGRAM [COUNT [SEED]] */
 static long
 read_arguments(int argc, char **argv, long default_count)
 {

@@ -29,9 +29,9 @@
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/planmain.h"
-#include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -122,8 +122,9 @@ probeGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel,
 }
 
 /*
- * The planner leaves no NOT above a comparison, so a table with the option
- * "negate" gets them back: each clause becomes NOT of its negation.
+ * The planner leaves no NOT above a comparison and no constants, so a table
+ * with the option "negate" gets them back: a clause becomes NOT ((negation OR
+ * FALSE) AND NULL), which is true where the clause is.
  */
 static List *
 restore_not(Oid foreigntableid, List *clauses)
@@ -134,10 +135,18 @@ restore_not(Oid foreigntableid, List *clauses)
 	if (GetForeignTable(foreigntableid)->options == NIL)
 		return clauses;
 	foreach (lc, clauses)
-		result =
-			lappend(result,
-					makeBoolExpr(NOT_EXPR,
-								 list_make1(negate_clause(lfirst(lc))), -1));
+	{
+		Expr *clause = makeBoolExpr(OR_EXPR,
+									list_make2(negate_clause(lfirst(lc)),
+											   makeBoolConst(false, false)),
+									-1);
+
+		clause =
+			makeBoolExpr(AND_EXPR,
+						 list_make2(clause, makeBoolConst(false, true)), -1);
+		clause = makeBoolExpr(NOT_EXPR, list_make1(clause), -1);
+		result = lappend(result, clause);
+	}
 	return result;
 }
 
@@ -326,7 +335,10 @@ deparse_value(Node *expr, void *arg)
 	return deparse_expression(expr, arg, true, false);
 }
 
-/* One line for each thing the condition says, and a plus for each bound. */
+/*
+ * The number of values, and a line for each thing the condition says, with a
+ * plus where it bounds that side.
+ */
 static void
 probeExplainForeignScan(ForeignScanState *node, ExplainState *es)
 {
@@ -344,6 +356,7 @@ probeExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	int d;
 	int side;
 
+	ExplainPropertyInteger("values", NULL, list_length(plan->fdw_exprs), es);
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 		names[d] = strVal(list_nth(name_list, d));
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)

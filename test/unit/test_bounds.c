@@ -413,6 +413,56 @@ test_widening_choice(void)
 	is_int(i, bounds.nboxes, "no partition is read from its beginning");
 }
 
+/* Two ranges in each of 100 partitions: the nearest box is not the next. */
+static void
+test_widening_across_partitions(void)
+{
+	KafkaBounds bounds;
+	int64_t longest = 0;
+	int i;
+
+	kafka_bounds_nothing(&bounds);
+	for (i = 0; i < 100; i++)
+	{
+		/* all different, so that none join exactly */
+		add_box(&bounds, single(i), (KafkaRange){100 + i, 300 + i},
+				KAFKA_RANGE_ALL);
+		add_box(&bounds, single(i), (KafkaRange){1000100 + i, 1000300 + i},
+				KAFKA_RANGE_ALL);
+	}
+	is_int(bounds.nboxes, KAFKA_BOUNDS_MAX_BOXES, "200 boxes are joined");
+	for (i = 0; i < bounds.nboxes; i++)
+	{
+		KafkaRange offset = bounds.boxes[i].range[KAFKA_DIMENSION_OFFSET];
+
+		if (offset.end - offset.start > longest)
+			longest = offset.end - offset.start;
+	}
+	ok(longest >= 200 && longest < 1000,
+	   "no box spans both ranges of a partition (%lld)", (long long) longest);
+}
+
+/* Offsets below 0 do not exist, and weigh nothing. */
+static void
+test_widening_without_lower_end(void)
+{
+	KafkaBounds bounds;
+	int nfillers = 0;
+	int i;
+
+	kafka_bounds_nothing(&bounds);
+	add_box(&bounds, single(1), (KafkaRange){INT64_MIN, 100}, KAFKA_RANGE_ALL);
+	add_box(&bounds, single(3), (KafkaRange){INT64_MIN, 200}, KAFKA_RANGE_ALL);
+	for (i = 1; i < KAFKA_BOUNDS_MAX_BOXES; i++)
+		add_box(&bounds, single(1000 * i),
+				(KafkaRange){1000000 * i, 1000000 * i + 10}, KAFKA_RANGE_ALL);
+	ok(kafka_bounds_has_partition(&bounds, 2), "two low ranges are joined");
+	for (i = 1; i < KAFKA_BOUNDS_MAX_BOXES; i++)
+		nfillers += kafka_bounds_has_partition(&bounds, 1000 * i) &&
+					!kafka_bounds_has_partition(&bounds, 1000 * i + 1);
+	is_int(nfillers, KAFKA_BOUNDS_MAX_BOXES - 1, "distant boxes are not");
+}
+
 /* Each op against each value, tried at the values around it. */
 static void
 test_range_from_op(void)
@@ -598,6 +648,8 @@ main(void)
 	test_widened_checkerboard(5);
 	test_widened_and();
 	test_widening_choice();
+	test_widening_across_partitions();
+	test_widening_without_lower_end();
 	test_range_from_op();
 	test_range_merge();
 	test_random_slices(4000);

@@ -347,6 +347,14 @@ test_unix_refusals(void)
 									  &time_us),
 			   KAFKA_MOMENT_OUT_OF_RANGE, "%s is out of range", huge[i]);
 
+	/* 2^64 and a little, which must not come round */
+	is_int(kafka_moment_from_unix("18446744073709551616", 20, KAFKA_MOMENT_US,
+								  &time_us),
+		   KAFKA_MOMENT_OUT_OF_RANGE, "2^64 us are out of range");
+	is_int(kafka_moment_from_unix("20146744073709551616", 20, KAFKA_MOMENT_US,
+								  &time_us),
+		   KAFKA_MOMENT_OUT_OF_RANGE, "2^64 us and 54 years are, too");
+
 	/* the last values inside, then what only rounds to outside */
 	kafka_moment_from_unix("9224318015999.999999", 20, KAFKA_MOMENT_S,
 						   &time_us);

@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *		Runs code that may raise errors which are the data's fault.
+ *
+ * Input functions of PostgreSQL 15 report bad input by raising errors, and a
+ * domain's constraint may run anything.  To go on after an error without a
+ * subtransaction is safe only if the code that raised it had nothing open: no
+ * buffer, lock, relation or reference that only a rollback would give back.
+ * Of one's own functions that can be known, of others it cannot.
+ *
+ * IDENTIFICATION
+ *		src/fdw/guard.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "fdw/guard.h"
+
+/*
+ * Is an error with this code the data's fault?  The classes are those by
+ * which rollups find their bad messages.  Too deep nesting depends on where
+ * one is called from as well, so it counts only for code that expects it.
+ */
+static bool
+is_data_error(const KafkaGuard *guard, int sqlerrcode)
+{
+	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX)
+		return guard->takes_depth;
+
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_CARDINALITY_VIOLATION:          /* 21 */
+		case ERRCODE_DATA_EXCEPTION:                 /* 22 */
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION: /* 23 */
+		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:    /* 44 */
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:         /* 54 */
+		case ERRCODE_PLPGSQL_ERROR:                  /* P0 */
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* The error's text in one line: message, and detail where there is one. */
+static char *
+describe_error(const ErrorData *error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, error->message != NULL ? error->message
+														 : "unknown error");
+	if (error->detail != NULL)
+	{
+		appendStringInfo(&text, ": %s", error->detail);
+		if (text.data[text.len - 1] == '.')
+			text.data[--text.len] = '\0';
+	}
+	return text.data;
+}
+
+/* Takes the error that is being handled, and leaves the error state clean. */
+static ErrorData *
+take_error(MemoryContext context)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	return error;
+}
+
+static bool
+run_in_subtransaction(const KafkaGuard *guard, void (*work)(void *arg),
+					  void *arg, char **message)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		error = take_error(context);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error == NULL)
+		return true;
+	if (!is_data_error(guard, error->sqlerrcode))
+		ReThrowError(error);
+	*message = describe_error(error);
+	FreeErrorData(error);
+	return false;
+}
+
+/*
+ * Without a subtransaction: what is pure has nothing to roll back, and for
+ * anything else the transaction ends here, so that nothing is left open
+ * either way.
+ */
+static bool
+run_bare(const KafkaGuard *guard, void (*work)(void *arg), void *arg,
+		 char **message)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		error = take_error(context);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+
+	if (error == NULL)
+		return true;
+	if (!is_data_error(guard, error->sqlerrcode))
+		ReThrowError(error);
+	*message = describe_error(error);
+	if (!guard->is_pure)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot read past a bad message in a parallel query"),
+				 errdetail("The message's fault: %s.", *message),
+				 errhint("SET max_parallel_workers_per_gather = 0, or have "
+						 "the column be of a built-in type.")));
+	FreeErrorData(error);
+	return false;
+}
+
+bool
+kafka_guard_run(const KafkaGuard *guard, void (*work)(void *arg), void *arg,
+				char **message)
+{
+	if (IsInParallelMode())
+		return run_bare(guard, work, arg, message);
+	return run_in_subtransaction(guard, work, arg, message);
+}

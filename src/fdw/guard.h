@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.h
+ *		Runs code that may raise errors which are the data's fault.
+ *
+ * IDENTIFICATION
+ *		src/fdw/guard.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_GUARD_H
+#define KAFKA_GUARD_H
+
+/* What the guarded code says of itself, before each step that may fail. */
+typedef struct KafkaGuard
+{
+	bool		is_pure;		/* runs only the server's own code, which has
+								 * nothing open when it raises an error */
+	bool		takes_depth;	/* too deep nesting is the data's fault too */
+} KafkaGuard;
+
+/*
+ * Runs work(arg).  True when it comes to its end.  false when it raised an
+ * error that is the data's fault, whose text is then in *message, palloc'd in
+ * the current context; all that work did in the database has been rolled
+ * back, what it wrote to memory has not.  Any other error is raised again.
+ *
+ * Costs a subtransaction.  In a parallel operation there are none, and only
+ * what is pure can be guarded: an error of anything else becomes an error
+ * that says so.
+ */
+extern bool kafka_guard_run(const KafkaGuard *guard, void (*work) (void *arg),
+							void *arg, char **message);
+
+#endif							/* KAFKA_GUARD_H */
