@@ -26,8 +26,8 @@
  */
 typedef struct KafkaRange
 {
-	int64_t		start;			/* inclusive; INT64_MIN is unbounded */
-	int64_t		end;			/* exclusive; INT64_MAX is unbounded */
+	int64_t start; /* inclusive; INT64_MIN is unbounded */
+	int64_t end;   /* exclusive; INT64_MAX is unbounded */
 } KafkaRange;
 
 #define KAFKA_RANGE_ALL ((KafkaRange){INT64_MIN, INT64_MAX})
@@ -47,14 +47,14 @@ typedef enum KafkaDimension
 {
 	KAFKA_DIMENSION_PARTITION,
 	KAFKA_DIMENSION_OFFSET,
-	KAFKA_DIMENSION_TIME		/* milliseconds since 1970 */
+	KAFKA_DIMENSION_TIME /* milliseconds since 1970 */
 } KafkaDimension;
 
 #define KAFKA_DIMENSION_COUNT 3
 
 typedef struct KafkaBox
 {
-	KafkaRange	range[KAFKA_DIMENSION_COUNT];
+	KafkaRange range[KAFKA_DIMENSION_COUNT];
 } KafkaBox;
 
 /*
@@ -65,8 +65,8 @@ typedef struct KafkaBox
 
 typedef struct KafkaBounds
 {
-	int			nboxes;			/* 0 is "nothing" */
-	KafkaBox	boxes[KAFKA_BOUNDS_MAX_BOXES];
+	int nboxes; /* 0 is "nothing" */
+	KafkaBox boxes[KAFKA_BOUNDS_MAX_BOXES];
 } KafkaBounds;
 
 extern void kafka_bounds_everything(KafkaBounds *bounds);
@@ -75,8 +75,7 @@ extern bool kafka_bounds_is_everything(const KafkaBounds *bounds);
 
 /* Adds the box where one dimension lies in range and the others are free. */
 extern void kafka_bounds_add_range(KafkaBounds *bounds,
-								   KafkaDimension dimension,
-								   KafkaRange range);
+								   KafkaDimension dimension, KafkaRange range);
 
 /* "bounds := bounds AND other", "bounds := bounds OR other" */
 extern void kafka_bounds_and(KafkaBounds *bounds, const KafkaBounds *other);
@@ -95,12 +94,12 @@ extern bool kafka_bounds_has_partition(const KafkaBounds *bounds,
  */
 typedef struct KafkaSlice
 {
-	KafkaRange	offset;
-	KafkaRange	time_ms;
+	KafkaRange offset;
+	KafkaRange time_ms;
 } KafkaSlice;
 
-extern int	kafka_bounds_slices(const KafkaBounds *bounds, int32_t partition,
-								KafkaSlice *slices);
+extern int kafka_bounds_slices(const KafkaBounds *bounds, int32_t partition,
+							   KafkaSlice *slices);
 
 extern KafkaRange kafka_range_intersect(KafkaRange a, KafkaRange b);
 extern bool kafka_range_is_empty(KafkaRange range);
@@ -116,6 +115,6 @@ extern KafkaRange kafka_range_from_op(KafkaOp op, int64_t value);
  * Sorts ranges and merges those that overlap or touch, dropping empty ones;
  * returns how many are left.
  */
-extern int	kafka_range_merge(KafkaRange *ranges, int nranges);
+extern int kafka_range_merge(KafkaRange *ranges, int nranges);
 
-#endif							/* KAFKA_BOUNDS_H */
+#endif /* KAFKA_BOUNDS_H */

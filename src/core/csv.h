@@ -16,25 +16,25 @@
 
 typedef struct KafkaCsvDialect
 {
-	char		delimiter;
-	char		quote;
-	char		escape;			/* may equal quote */
-	const char *null_text;		/* an unquoted field equal to it is NULL */
-	size_t		null_length;
+	char delimiter;
+	char quote;
+	char escape;           /* may equal quote */
+	const char *null_text; /* an unquoted field equal to it is NULL */
+	size_t null_length;
 } KafkaCsvDialect;
 
 typedef struct KafkaCsvField
 {
-	const char *text;			/* NULL for a NULL field; NUL-terminated */
-	size_t		length;
+	const char *text; /* NULL for a NULL field; NUL-terminated */
+	size_t length;
 } KafkaCsvField;
 
 typedef enum KafkaCsvStatus
 {
 	KAFKA_CSV_OK = 0,
 	KAFKA_CSV_UNTERMINATED_QUOTE,
-	KAFKA_CSV_SECOND_LINE,		/* an unquoted line end inside the message */
-	KAFKA_CSV_NUL_BYTE			/* COPY cannot take one either */
+	KAFKA_CSV_SECOND_LINE, /* an unquoted line end inside the message */
+	KAFKA_CSV_NUL_BYTE     /* COPY cannot take one either */
 } KafkaCsvStatus;
 
 /*
@@ -43,6 +43,13 @@ typedef enum KafkaCsvStatus
  * kafka_csv_buffer_size(length, max_fields) bytes and owns the fields' text.
  * *nfields gets the number of fields the message has, which may exceed
  * max_fields: what is past it was checked for syntax but not stored.
+ *
+ * A message without bytes is one field without text, which is NULL if
+ * null_text is empty.  "\." is a field like any other.  The dialect must be
+ * one that COPY takes: a delimiter other than the quote, neither of them a
+ * line end, and neither of them in null_text.
+ *
+ * When the status is not KAFKA_CSV_OK, fields and *nfields are undefined.
  */
 extern KafkaCsvStatus kafka_csv_split(const KafkaCsvDialect *dialect,
 									  const char *message, size_t length,
@@ -54,4 +61,4 @@ extern size_t kafka_csv_buffer_size(size_t length, int max_fields);
 /* A sentence without period that says what the status means. */
 extern const char *kafka_csv_reason(KafkaCsvStatus status);
 
-#endif							/* KAFKA_CSV_H */
+#endif /* KAFKA_CSV_H */

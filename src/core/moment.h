@@ -30,11 +30,12 @@
 
 /*
  * Reads the common, unambiguous shapes of ISO 8601 that carry a zone:
- * YYYY-MM-DD, then "T" or one space, hh:mm:ss, up to six digits of fraction,
+ * YYYY-MM-DD, then "T" or one space, hh:mm:ss, up to nine digits of fraction,
  * then Z, +hh, +hhmm or +hh:mm (or -).  True and *time_us when the text has
  * such a shape and timestamptz_in would give that very value whatever the
  * session's settings; false for everything else, right or wrong, which is for
- * timestamptz_in to judge.
+ * timestamptz_in to judge.  Digits past the sixth are rounded as there; a
+ * column's own precision, timestamptz(3), is the caller's to apply.
  */
 extern bool kafka_moment_from_iso8601(const char *text, size_t length,
 									  int64_t *time_us);
@@ -50,8 +51,8 @@ typedef enum KafkaMomentUnit
 typedef enum KafkaMomentStatus
 {
 	KAFKA_MOMENT_OK = 0,
-	KAFKA_MOMENT_INVALID,		/* not a decimal number */
-	KAFKA_MOMENT_OUT_OF_RANGE	/* not in timestamptz's range */
+	KAFKA_MOMENT_INVALID,     /* not a decimal number */
+	KAFKA_MOMENT_OUT_OF_RANGE /* not in timestamptz's range */
 } KafkaMomentStatus;
 
 /*
@@ -76,4 +77,4 @@ extern bool kafka_moment_from_kafka(int64_t time_ms, int64_t *time_us);
  */
 extern KafkaRange kafka_moment_range(KafkaOp op, int64_t time_us);
 
-#endif							/* KAFKA_MOMENT_H */
+#endif /* KAFKA_MOMENT_H */

@@ -26,9 +26,9 @@
 /* Which columns of the relation can be bounded; 0 where there is none. */
 typedef struct KafkaPushdownColumns
 {
-	Index		relid;			/* varno of the foreign table */
-	AttrNumber	attnum[KAFKA_DIMENSION_COUNT];
-	Oid			type[KAFKA_DIMENSION_COUNT];	/* base types */
+	Index relid; /* varno of the foreign table */
+	AttrNumber attnum[KAFKA_DIMENSION_COUNT];
+	Oid type[KAFKA_DIMENSION_COUNT]; /* base types */
 } KafkaPushdownColumns;
 
 /*
@@ -38,10 +38,12 @@ typedef struct KafkaPushdownColumns
  * everything.
  *
  * Understood, with the column on either side: = < <= > >= on all three
- * columns, BETWEEN, IN and = ANY (constant or parameter array), <> on the
- * partition, AND, OR, NOT.  Value expressions may be constants, parameters,
- * stable expressions and columns of other relations; not volatile, no
- * subplans, no column of the foreign table itself.
+ * columns, BETWEEN, the same with ANY and ALL of an array (so IN), <> and
+ * <> ALL (so NOT IN) on the partition, AND, OR, NOT.  Value expressions may be
+ * constants, parameters, stable expressions and columns of other relations;
+ * not volatile, no subplans, no column of the foreign table itself.  The
+ * column of the record time must be timestamptz, and not rounded to less than
+ * milliseconds by its typmod.
  */
 extern List *kafka_pushdown_build(const KafkaPushdownColumns *columns,
 								  List *clauses, List **exprs);
@@ -60,7 +62,11 @@ extern bool kafka_pushdown_bounds_start(List *condition,
 extern bool kafka_pushdown_bounds_end(List *condition,
 									  KafkaDimension dimension);
 
-/* Computes the bounds, given the value of each expression. */
+/*
+ * Computes the bounds, given the value of each expression, in their order.
+ * Frees what it allocates; does not block, but may take near a second where
+ * lists of a hundred partitions and offsets are combined.
+ */
 extern void kafka_pushdown_evaluate(List *condition, const Datum *values,
 									const bool *isnull, KafkaBounds *bounds);
 
@@ -68,9 +74,10 @@ extern void kafka_pushdown_evaluate(List *condition, const Datum *values,
  * Describes, for EXPLAIN, what the condition says of one dimension's start or
  * end, or of the partition: for example "ts >= '2026-01-01 ...'".  names[] are
  * the columns' names by dimension, exprs the plan's fdw_exprs, and deparse
- * turns one of them into text.  NULL when it says nothing.
+ * turns one of them into text.  NULL when it says nothing.  What it says may
+ * be an OR, and then needs parentheses before an AND is put beside it.
  */
-typedef char *(*KafkaDeparse) (Node *expr, void *arg);
+typedef char *(*KafkaDeparse)(Node *expr, void *arg);
 typedef enum KafkaBoundSide
 {
 	KAFKA_SIDE_START,
@@ -78,10 +85,9 @@ typedef enum KafkaBoundSide
 	KAFKA_SIDE_BOTH
 } KafkaBoundSide;
 
-extern char *kafka_pushdown_describe(List *condition,
-									 KafkaDimension dimension,
+extern char *kafka_pushdown_describe(List *condition, KafkaDimension dimension,
 									 KafkaBoundSide side,
 									 const char *const *names, List *exprs,
 									 KafkaDeparse deparse, void *arg);
 
-#endif							/* KAFKA_PUSHDOWN_H */
+#endif /* KAFKA_PUSHDOWN_H */

@@ -11,6 +11,7 @@
  *	-f BYTES	fetch of one partition (fetch.message.max.bytes)
  *	-q KB		queued.max.messages.kbytes
  *	-l MS		how late records may be (window)
+ *	-m N		no more messages than this (count)
  *	-p none|short|bytes
  *				how a sleeping broker thread is woken, see below
  *	-c NS		busy time spent on every message, as a stand-in for the work of
@@ -66,6 +67,7 @@ typedef struct Options
 	int64_t		start_ms;
 	int64_t		end_ms;
 	int64_t		late_ms;
+	int64_t		max_messages;
 	int64_t		cost_ns;
 	WakeMode	wake;
 	int			repetitions;
@@ -91,6 +93,7 @@ typedef struct Reader
 } Reader;
 
 static Options options = {
+	.max_messages = INT64_MAX,
 	.repetitions = 5,
 	.warm_ups = 1
 };
@@ -314,12 +317,15 @@ read_all(Reader *reader)
 								   "65536") * 512;
 
 	start(reader);
-	while (reader->remaining > 0)
+	while (reader->remaining > 0 && reader->counted < options.max_messages)
 	{
-		size_t		wanted = reader->remaining < BATCH_SIZE ?
-			(size_t) reader->remaining : BATCH_SIZE;
+		size_t		wanted = BATCH_SIZE;
 		ssize_t		got;
 
+		if ((int64_t) wanted > reader->remaining)
+			wanted = (size_t) reader->remaining;
+		if ((int64_t) wanted > options.max_messages - reader->counted)
+			wanted = (size_t) (options.max_messages - reader->counted);
 		got = rd_kafka_consume_batch_queue(reader->queue,
 										   options.wake == WAKE_NONE ?
 										   1000 : SHORT_WAIT_MS, batch, wanted);
@@ -379,7 +385,7 @@ parse_options(int argc, char **argv)
 		fail("say count or window");
 	options.window = strcmp(argv[1], "window") == 0;
 	optind = 2;
-	while ((letter = getopt(argc, argv, "b:t:n:w:Cf:q:l:s:e:c:p:")) != -1)
+	while ((letter = getopt(argc, argv, "b:t:n:w:Cf:q:l:m:s:e:c:p:")) != -1)
 	{
 		switch (letter)
 		{
@@ -406,6 +412,9 @@ parse_options(int argc, char **argv)
 				break;
 			case 'l':
 				options.late_ms = parse_number(optarg);
+				break;
+			case 'm':
+				options.max_messages = parse_number(optarg);
 				break;
 			case 's':
 				options.start_ms = parse_number(optarg);

@@ -275,7 +275,8 @@ described(
 described('kafka_partition = 1 OR kafka_offset = 2 OR id = 3', ['values: 0'],
 	'an arm that is not understood makes everything of an OR, and leaves no values');
 described('kafka_partition = (random() * 3)::int', ['values: 0'], 'a volatile value');
-described('kafka_offset = (SELECT count(*) FROM params WHERE i4 < id)', ['values: 0'], 'a subplan');
+described('kafka_offset = CASE WHEN 2 IN (SELECT i4 FROM params) THEN 1 ELSE 2 END',
+	['values: 0'], 'a subplan');
 described('kafka_offset = kafka_partition', ['values: 0'], 'two columns');
 described('kafka_offset = 2.5', ['values: 0'], 'numeric');
 described("ts > '2026-01-01'::date", ['values: 0'], 'date');
@@ -311,7 +312,7 @@ is( counts('int, timestamptz', 'kafka_offset = $1 AND ts >= $2',
 # Far more elements than boxes: the narrowest gaps are closed, no others
 is( $node->safe_psql('postgres', <<"EOF"),
 SELECT count(*) FROM topic WHERE kafka_offset = ANY
-	(ARRAY(SELECT 1000000000000 + i * 3 FROM generate_series(1, 10000) i) || 2::bigint);
+	(ARRAY(SELECT 1000000000000 + i * i FROM generate_series(1, 10000) i) || 2::bigint);
 SELECT pushdown_probe_counts();
 SELECT count(*) FROM topic WHERE kafka_partition <> ALL
 	(ARRAY(SELECT 1000 + i * 3 FROM generate_series(1, 10000) i) || 2);
