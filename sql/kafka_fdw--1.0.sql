@@ -99,6 +99,17 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION kafka.tail(regclass, int) IS
 'the n newest rows of a Kafka foreign table as jsonb objects (SELECT * FROM kafka.tail(''my_table''::regclass, 5)), chosen and ordered as by kafka.tail(anyelement, int)';
 
+-- A bare literal fits the other two equally well; PostgreSQL prefers text.
+CREATE FUNCTION kafka.tail(
+  "table" text,
+  n int DEFAULT 10)
+RETURNS SETOF jsonb
+LANGUAGE SQL VOLATILE PARALLEL RESTRICTED ROWS 10
+RETURN kafka.tail($1::regclass, $2);
+
+COMMENT ON FUNCTION kafka.tail(text, int) IS
+'kafka.tail(regclass, int) for a table that is given by name (SELECT * FROM kafka.tail(''my_table'', 5))';
+
 CREATE FUNCTION kafka.time_disorder(
   "table" regclass,
   since interval DEFAULT '1 day')
@@ -108,7 +119,7 @@ AS 'MODULE_PATHNAME', 'kafka_time_disorder'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
 
 COMMENT ON FUNCTION kafka.time_disorder(regclass, interval) IS
-'reads the records of the last interval of a Kafka foreign table and tells, for each partition, their number and the largest step of their timestamps backwards, with the statement that declares the largest of all, rounded up, as the table''s timestamp_max_lag; statement is NULL where there were no records, or the broker sets their timestamps';
+'reads the records of the last interval of a Kafka foreign table and tells, for each partition, their number and the largest step of their timestamps backwards, with the statement that declares the largest of all, rounded up, as the table''s timestamp_max_lag; statement is NULL where there were no records, where the broker sets their timestamps, and where offsets are missing, because transaction markers and aborted records have timestamps too, which cannot be read';
 
 CREATE FUNCTION kafka.disconnect()
 RETURNS int

@@ -47,6 +47,9 @@ typedef struct KafkaClientLease
 	KafkaClient *client;		/* NULL once given back */
 } KafkaClientLease;
 
+/* More idle handles than this a backend does not keep. */
+#define MAX_IDLE_CLIENTS 8
+
 /*
  * Guards everything below and the next, idle_until_us and stale fields of the
  * handles in the list.  The backend never raises an error while holding it.
@@ -54,6 +57,7 @@ typedef struct KafkaClientLease
 static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t pool_changed;
 static KafkaClient *idle_clients = NULL;
+static int	idle_count = 0;
 static bool reaper_running = false;
 static bool reaper_joinable = false;
 static bool pool_closed = false;
@@ -121,6 +125,7 @@ take_expired(bool all, int64 now_us, int64 *next_deadline_us)
 		if (all || client->stale || client->idle_until_us <= now_us)
 		{
 			*link = client->next;
+			idle_count--;
 			client->next = taken;
 			taken = client;
 			continue;
@@ -322,6 +327,7 @@ find_idle(const KafkaConnectionOptions *opts, uint64 fingerprint)
 			client->creator == MyProcPid && !client->stale)
 		{
 			*link = client->next;
+			idle_count--;
 			client->next = NULL;
 			found = client;
 			break;
@@ -457,7 +463,8 @@ kafka_client_release(KafkaClient *client)
 	 */
 	if (client->unfit || !client->answered || client->idle_timeout_ms == 0 ||
 		client->fault.code != RD_KAFKA_RESP_ERR_NO_ERROR ||
-		pool_closed || client->creator != MyProcPid)
+		pool_closed || client->creator != MyProcPid ||
+		idle_count >= MAX_IDLE_CLIENTS)
 	{
 		destroy_client(client);
 		ReleaseExternalFD();
@@ -470,6 +477,7 @@ kafka_client_release(KafkaClient *client)
 	client->stale = false;
 	client->next = idle_clients;
 	idle_clients = client;
+	idle_count++;
 	start_reaper();
 	pthread_cond_signal(&pool_changed);
 	pthread_mutex_unlock(&pool_mutex);

@@ -38,7 +38,7 @@ extern bool kafka_number_to_double(const char *text, size_t length,
 extern bool kafka_number_to_float(const char *text, size_t length,
 								  float *value);
 
-/* A decimal number without exponent: unscaled / 10^scale. */
+/* A decimal number whose exponent is zero or left out: unscaled / 10^scale */
 typedef struct KafkaDecimal
 {
 	int64_t		unscaled;

@@ -15,6 +15,7 @@
 
 #include "fdw/fdw.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
@@ -76,7 +77,7 @@ static char *
 join_sides(const char *offsets, const char *times)
 {
 	if (offsets && times)
-		return psprintf("%s AND %s", offsets, times);
+		return psprintf("(%s) AND (%s)", offsets, times);
 	return pstrdup(offsets ? offsets : times ? times : "");
 }
 
@@ -118,8 +119,8 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 	{
 		if (columns.attnum[d] > 0)
-			names[d] = NameStr(TupleDescAttr(tupdesc,
-											 columns.attnum[d] - 1)->attname);
+			names[d] = quote_identifier(NameStr(TupleDescAttr(tupdesc,
+															  columns.attnum[d] - 1)->attname));
 	}
 #define DESCRIBE(dimension, side) \
 	kafka_pushdown_describe(scan->condition, dimension, side, names, exprs, \

@@ -333,19 +333,6 @@ choose_columns(RelOptInfo *baserel, List *clauses, List *tlist,
 	return result;
 }
 
-/* Is there a condition that spares reading, as require_bounds asks? */
-static bool
-is_bounded(List *condition)
-{
-	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
-	{
-		if (kafka_pushdown_bounds_start(condition, d) ||
-			kafka_pushdown_bounds_end(condition, d))
-			return true;
-	}
-	return false;
-}
-
 /* Will a LIMIT stop this scan before its end, whatever the data? */
 static bool
 limit_ends_scan(PlannerInfo *root)
@@ -357,8 +344,8 @@ static void
 check_required_bounds(PlannerInfo *root, const KafkaTableOptions *table,
 					  List *condition)
 {
-	if (!table->require_bounds || is_bounded(condition) ||
-		limit_ends_scan(root))
+	/* A condition that bounds nothing is NIL. */
+	if (!table->require_bounds || condition != NIL || limit_ends_scan(root))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_ERROR),

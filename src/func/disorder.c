@@ -9,6 +9,13 @@
  * so far in a partition back to a later record's time is what
  * timestamp_max_lag must be at least, for this past to be read right.
  *
+ * That holds where every time in the broker's index was seen.  The markers
+ * that end transactions have the time of their writing, and aborted records
+ * theirs; a lookup finds them, a reader does not.  Where an old record was
+ * written late, a marker before it makes the step back as long as that delay,
+ * whatever the records' own times say.  So where offsets are missing nothing
+ * is proposed.
+ *
  * IDENTIFICATION
  *		src/func/disorder.c
  *
@@ -35,7 +42,12 @@ typedef struct DisorderPart
 	int64		latest_ms;		/* running maximum of their times */
 	int64		disorder_ms;
 	bool		any_create_time;	/* a record whose time the producer set */
+	int64		next_offset;	/* due next; KAFKA_NO_OFFSET if not read */
+	bool		has_gaps;		/* offsets at which there was no record */
 } DisorderPart;
+
+/* What to declare, when it is not a disorder in milliseconds. */
+#define NOTHING_TO_DECLARE INT64_C(-1)
 
 /* now() - since, in milliseconds; INT64_MIN for all of the topic. */
 static int64
@@ -55,6 +67,9 @@ count_message(DisorderPart *part, const KafkaMessage *message, int64 start_ms)
 	bool		log_append_time;
 	int64		time_ms = kafka_message_timestamp(message, &log_append_time);
 
+	part->has_gaps |= message->offset != part->next_offset;
+	part->next_offset = message->offset + 1;
+
 	/*
 	 * The window begins with the first record that is not older than it, as a
 	 * lookup in the time index finds it; where the index is not trusted the
@@ -67,6 +82,24 @@ count_message(DisorderPart *part, const KafkaMessage *message, int64 start_ms)
 	part->disorder_ms = Max(part->disorder_ms, part->latest_ms - time_ms);
 	part->any_create_time |= !log_append_time;
 	part->messages++;
+}
+
+/* Notes where the partitions that are going to be read begin. */
+static void
+note_starts(KafkaFuncTable *func, DisorderPart *parts)
+{
+	const KafkaReader *reader = func->reader;
+
+	for (int i = 0; i < func->nparts; i++)
+		parts[i].next_offset = KAFKA_NO_OFFSET;
+	for (int i = 0; i < reader->nparts; i++)
+	{
+		const KafkaReadPart *read = &reader->parts[i];
+
+		parts[kafka_func_find_part(func, read->topic,
+								   read->partition)].next_offset =
+			read->ranges[0].start;
+	}
 }
 
 /* Reads the window, no payload decoded; palloc'd, as func->parts. */
@@ -82,6 +115,7 @@ measure(KafkaFuncTable *func, int64 start_ms)
 	kafka_bounds_add_range(bounds, KAFKA_DIMENSION_TIME,
 						   (KafkaRange) {start_ms, PG_INT64_MAX});
 	kafka_reader_start(func->reader, bounds);
+	note_starts(func, parts);
 	while (kafka_reader_next(func->reader, &message))
 	{
 		int			index = kafka_func_find_part(func, message.topic,
@@ -89,6 +123,11 @@ measure(KafkaFuncTable *func, int64 start_ms)
 
 		if (index >= 0)
 			count_message(&parts[index], &message, start_ms);
+	}
+	for (int i = 0; i < func->nparts; i++)
+	{
+		if (parts[i].next_offset != KAFKA_NO_OFFSET)
+			parts[i].has_gaps |= parts[i].next_offset < func->parts[i].end;
 	}
 	return parts;
 }
@@ -117,40 +156,59 @@ has_append_time(KafkaFuncTable *func, const DisorderPart *parts, int first,
 	return any;
 }
 
+static void
+tell_append_time(const char *topic)
+{
+	ereport(NOTICE,
+			(errmsg("topic \"%s\" has LogAppendTime", topic),
+			 errdetail("The broker sets its records' times; there is nothing to declare.")));
+}
+
+static void
+tell_gaps(const char *topic)
+{
+	ereport(NOTICE,
+			(errmsg("topic \"%s\" has offsets without records", topic),
+			 errdetail("Transaction markers and aborted records count in the broker's time index, but their times cannot be read."),
+			 errhint("Declare as \"timestamp_max_lag\" how long after its timestamp a record is written at the latest.")));
+}
+
 /*
  * The largest disorder of all topics whose times the producers set, in
- * milliseconds, or -1 where there is no record of that kind; tells of the
- * other topics.
+ * milliseconds, or NOTHING_TO_DECLARE; tells why topics do not count.
  */
 static int64
 largest_disorder(KafkaFuncTable *func, const DisorderPart *parts)
 {
-	int64		largest = -1;
+	int64		largest = NOTHING_TO_DECLARE;
+	bool		any_gaps = false;
 	int			end;
 
 	for (int first = 0; first < func->nparts; first = end)
 	{
 		const char *topic = func->parts[first].topic;
+		int64		of_topic = NOTHING_TO_DECLARE;
+		bool		has_gaps = false;
 
 		for (end = first; end < func->nparts; end++)
 		{
 			if (strcmp(func->parts[end].topic, topic) != 0)
 				break;
+			has_gaps |= parts[end].has_gaps;
+			if (parts[end].messages > 0)
+				of_topic = Max(of_topic, parts[end].disorder_ms);
 		}
 		if (has_append_time(func, parts, first, end))
+			tell_append_time(topic);
+		else if (has_gaps)
 		{
-			ereport(NOTICE,
-					(errmsg("topic \"%s\" has LogAppendTime", topic),
-					 errdetail("The broker sets its records' times; there is nothing to declare.")));
-			continue;
+			tell_gaps(topic);
+			any_gaps = true;
 		}
-		for (int i = first; i < end; i++)
-		{
-			if (parts[i].messages > 0)
-				largest = Max(largest, parts[i].disorder_ms);
-		}
+		else
+			largest = Max(largest, of_topic);
 	}
-	return largest;
+	return any_gaps ? NOTHING_TO_DECLARE : largest;
 }
 
 /*
@@ -218,7 +276,7 @@ kafka_time_disorder(PG_FUNCTION_ARGS)
 	int64		largest = largest_disorder(func, parts);
 
 	put_rows((ReturnSetInfo *) fcinfo->resultinfo, func, parts,
-			 largest >= 0 ? make_statement(func, largest) : NULL);
+			 largest != NOTHING_TO_DECLARE ? make_statement(func, largest) : NULL);
 	kafka_func_close(func);
 	return (Datum) 0;
 }

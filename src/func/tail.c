@@ -491,7 +491,7 @@ kafka_tail_rows(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("type %s is not the row type of a Kafka foreign table",
 						format_type_be(type)),
-				 errhint("Give the table as its row type, kafka.tail(NULL::my_table), or for rows as jsonb as kafka.tail('my_table'::regclass).")));
+				 errhint("Give the table as its row type, kafka.tail(NULL::my_table), or for rows as jsonb by its name, kafka.tail('my_table').")));
 	func = kafka_func_open(fcinfo, relid, 0);
 	run_tail(fcinfo, func, count, false);
 	kafka_func_close(func);

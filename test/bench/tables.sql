@@ -68,3 +68,11 @@ CREATE FUNCTION memory_kb(field text) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$
 	SELECT substring(pg_read_file('/proc/self/status') FROM field || ':\s+(\d+)')::bigint
 $$;
+
+-- Processor time of the backend, the library's threads included, in ms, by the
+-- kernel's clock of 100 ticks a second.
+CREATE FUNCTION cpu_ms() RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+	SELECT (field[12]::bigint + field[13]::bigint) * 10
+	FROM string_to_array(regexp_replace(pg_read_file('/proc/self/stat'), '^.*\) ', ''), ' ') field
+$$;

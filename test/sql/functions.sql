@@ -63,7 +63,7 @@ ALTER FOREIGN TABLE fn_listed OPTIONS (SET partitions '1-2');
 SELECT * FROM kafka.watermarks('fn_local');
 SELECT * FROM kafka.watermarks('fn_view');
 SELECT * FROM kafka.watermarks(4294967295);
-CREATE EXTENSION file_fdw;
+CREATE EXTENSION file_fdw SCHEMA public;
 CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
 CREATE FOREIGN TABLE fn_file (n int) SERVER files OPTIONS (filename '/dev/null');
 SELECT * FROM kafka.watermarks('fn_file');
@@ -97,6 +97,8 @@ SELECT * FROM kafka.tail(NULL::fn_plain, 3);
 -- among the last n of each partition: 0/1 (12:00:10) is older than 0/2
 SELECT part, offs, ts FROM kafka.tail(NULL::fn_plain, 1);
 SELECT t FROM kafka.tail('fn_plain'::regclass, 3) t;
+SELECT t FROM kafka.tail('fn_plain', 1) t;
+SELECT t->'n' AS n FROM kafka.tail('fn.fn_listed') t;
 SELECT topic, part, offs, n FROM kafka.tail(NULL::fn_several, 4);
 SELECT * FROM kafka.tail(NULL::fn_listed, 2);
 SELECT * FROM kafka.tail(NULL::fn_none);
@@ -166,6 +168,7 @@ SELECT kafka.tail(NULL::fn_local, 1);
 SELECT kafka.tail(NULL::fn_view, 1);
 SELECT kafka.tail(NULL::fn_file, 1);
 SELECT kafka.tail('fn_local'::regclass, 1);
+SELECT kafka.tail('fn_no_such_table');
 SELECT * FROM kafka.tail(ROW(1, 2), 1) AS (a int, b int);
 
 --
@@ -187,8 +190,10 @@ SELECT * FROM kafka.time_disorder('fn_listed', '100 years');
 -- nothing so late
 SELECT * FROM kafka.time_disorder('fn_listed', '-1 day');
 SELECT * FROM kafka.time_disorder('fn_none');
--- markers and aborted records do not count
+-- markers and aborted records have times that only the broker knows: 13:00,
+-- and now, come before 12:00:03, so a lag of a second would lose that record
 SELECT * FROM kafka.time_disorder('fn_transactions', '100 years');
+SELECT * FROM kafka.offsets_at('fn_transactions', '2024-05-01 12:00:04+00');
 -- the broker's clock
 CREATE FOREIGN TABLE fn_append (n int) SERVER fn OPTIONS (topic 'fn_append');
 SELECT topic, kafka_partition, messages, disorder < '1 s' AS small, statement

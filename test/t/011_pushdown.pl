@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{KAFKA_FDW_SEED} // 1;
-my $nclauses = $ENV{KAFKA_FDW_CLAUSES} // 4000;
+my $nclauses = $ENV{KAFKA_FDW_CLAUSES} // 2000;
 my $tree = abs_path(dirname(__FILE__) . '/../..');
 my $library = "$PostgreSQL::Test::Utils::tmp_check/pushdown_probe";
 my $pg_config = $ENV{PG_CONFIG} // 'pg_config';

@@ -1,0 +1,410 @@
+# Brokers that die, stop, lie, forget and refuse: a query gives all rows or an
+# error that says what happened, never a part of the rows, and never waits for
+# ever. Afterwards the same session works again.
+use strict;
+use warnings;
+use Time::HiRes qw(time);
+use Test::More;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use KafkaFdw::Broker;
+use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Session qw(wait_until);
+
+my $COUNT = 300_000;
+my $PAD = 'x' x 200;
+
+# One broker in three roles: its second listener, SSL by name, plaintext by
+# protocol, will come to advertise an address where nobody listens; the third
+# wants a login, whose user has no rights.
+my $broker = KafkaFdw::Broker->new(
+	set => {
+		'listener.security.protocol.map' =>
+		  'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT',
+		'sasl.enabled.mechanisms' => 'PLAIN',
+		'listener.name.sasl_plaintext.plain.sasl.jaas.config' =>
+		  'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="reader-secret";',
+		'authorizer.class.name' => 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+		'super.users' => 'User:ANONYMOUS',
+	},
+	args => [ '--listener', 'SSL', '--listener', 'SASL_PLAINTEXT' ]);
+$broker->feed(<<"EOF");
+create-topic big partitions=3
+generate big count=$COUNT partitions=3 time=1000000 step=1 value='{n} $PAD'
+create-topic small
+produce small value=1
+EOF
+
+my $node = start_node('main');
+my %quick = (connect_timeout => '2s', fetch_timeout => '2s', max_silence => '6s');
+my $columns = q(kafka_partition int OPTIONS (partition 'true'),
+	kafka_offset bigint OPTIONS (offset 'true'), v text OPTIONS (value 'true'));
+
+create_server($node, 'quick', $broker, %quick);
+create_server($node, 'patient', $broker);
+create_table($node, 'big', 'quick', $columns, topic => 'big');
+create_table($node, 'big_patient', 'patient', $columns, topic => 'big');
+
+# gate() waits, once the scan has come to offset 1000, for whoever holds the
+# advisory lock: so a fault strikes in the middle of a scan, every time.
+$node->safe_psql('postgres', <<'EOF');
+CREATE FUNCTION gate() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock_shared(1);
+	RETURN 1;
+END $$;
+EOF
+
+sub gated
+{
+	my ($table) = @_;
+
+	return "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM"
+	  . " (SELECT kafka_partition, kafka_offset, CASE WHEN kafka_offset = 1000 THEN gate() END FROM $table OFFSET 0) s";
+}
+
+my $control = KafkaFdw::Session->new($node);
+my $session = KafkaFdw::Session->new($node);
+
+# Starts a scan and lets it come to the gate.
+sub start_scan
+{
+	my ($table) = @_;
+
+	$control->value('SELECT pg_advisory_lock(1)');
+	$session->send(gated($table));
+	$control->await_state($session, wait_event => 'advisory');
+	return;
+}
+
+sub open_gate { $control->value('SELECT pg_advisory_unlock(1)'); return }
+
+# The scan waits for the broker.
+sub await_silence
+{
+	$control->await_state($session, wait_event => 'Extension');
+	return;
+}
+
+# All rows once, in the session that had the fault before.
+sub check_complete
+{
+	my ($name, $table, $count) = @_;
+
+	is($session->value("SELECT count(*) FROM $table"), $count // $COUNT, $name);
+	return;
+}
+
+check_complete('undisturbed', 'big');
+
+#
+# The broker dies
+#
+start_scan('big');
+$broker->kill;
+open_gate();
+my $result = $session->result;
+is($result->{output}, '', 'killed during the scan: no result');
+like($result->{sqlstate}, qr/^(08|HV)/, 'killed during the scan: an error about the connection');
+like($result->{error}, qr/Kafka server "quick"|topic "big"/, 'killed during the scan: what failed');
+like($result->{error}, qr/Connection refused/, 'killed during the scan: why');
+
+$result = $session->run('SELECT count(*) FROM big');
+is($result->{sqlstate}, 'HV00N', 'killed before the scan: error class');
+like($result->{error}, qr/could not connect to Kafka server "quick": .*Connection refused/,
+	'killed before the scan: server and cause');
+like($result->{error}, qr/HINT:  Check the "brokers"/, 'killed before the scan: hint');
+cmp_ok($result->{seconds}, '<', 4, 'killed before the scan: told in time');
+
+# From here on the second listener names an address where nobody listens.
+my ($nobody) = PostgreSQL::Test::Cluster::get_free_port();
+my $env = { map { /^(\w+)=(.*)$/ } split /\n/, slurp_file($broker->dir . '/env') };
+open my $properties, '>>', $broker->dir . '/node1/server.properties' or die;
+print $properties "advertised.listeners=PLAINTEXT://127.0.0.1:$env->{NODE1_PORT},"
+  . "SSL://127.0.0.1:$nobody,SASL_PLAINTEXT://localhost:$env->{NODE1_SASL_PLAINTEXT_PORT}\n";
+close $properties;
+$broker->restart;
+check_complete('complete after the restart', 'big');
+
+#
+# The broker stops, and goes on
+#
+start_scan('big_patient');
+$broker->pause;
+open_gate();
+await_silence();
+$broker->resume;
+$result = $session->result;
+is($result->{output}, "$COUNT|$COUNT", 'stopped for a while: complete, each record once');
+is($result->{error}, '', 'stopped for a while: not a word');
+
+start_scan('big');
+$broker->pause;
+open_gate();
+$result = $session->result;
+$broker->resume;
+is($result->{output}, '', 'stopped for good: no result');
+like($result->{sqlstate}, qr/^(08|HV)/, 'stopped for good: an error about the connection');
+cmp_ok($result->{seconds}, '<', 10, 'stopped for good: told within the time-outs');
+check_complete('complete after the stop', 'big');
+
+# A broker that is stopped longer than fetch_timeout answers the leader check
+# when it goes on: no error for a scan that can wait.
+$session->value(q(SET kafka_fdw.progress_interval = '100ms'));
+start_scan('big_patient');
+$broker->pause;
+open_gate();
+wait_until(sub { $session->notices =~ /NOTICE:.*read \d+ messages of Kafka topic "big"/ },
+	'a progress notice while the broker is silent');
+await_silence();
+$broker->resume;
+$result = $session->result;
+is($result->{output}, "$COUNT|$COUNT", 'silence was told by notices, then complete');
+like($result->{error}, qr/Partitions still to be read: big\/\d/, 'the notices name partitions');
+$session->value('RESET kafka_fdw.progress_interval');
+
+#
+# The broker restarts during a scan
+#
+start_scan('big_patient');
+$broker->kill;
+open_gate();
+await_silence();
+$broker->restart;
+$result = $session->result;
+is($result->{output}, "$COUNT|$COUNT", 'restarted during the scan: complete, each record once');
+
+#
+# Topics that change during a scan
+#
+sub make_topic
+{
+	my ($name, $count) = @_;
+
+	$broker->feed("create-topic $name\ngenerate $name count=$count time=1000000 value='{n} $PAD'\n");
+	return;
+}
+
+for my $topic ('deleted', 'shorter', 'longer', 'trimmed', 'emptied')
+{
+	make_topic($topic, 60_000);
+	create_table($node, $topic, 'quick', $columns, topic => $topic);
+}
+
+start_scan('deleted');
+$broker->feed("delete-topic deleted\n");
+open_gate();
+$result = $session->result;
+is($result->{output}, '', 'topic deleted: no result');
+is($result->{sqlstate}, 'HV00R', 'topic deleted: error class');
+like($result->{error}, qr/topic "deleted" does not exist/, 'topic deleted: named');
+cmp_ok($result->{seconds}, '<', 10, 'topic deleted: told within the time-outs');
+
+start_scan('shorter');
+$broker->feed("delete-topic shorter\n");
+make_topic('shorter', 100);
+open_gate();
+$result = $session->result;
+is($result->{output}, '', 'topic recreated, shorter than the position: no result');
+is($result->{sqlstate}, '55000', 'topic recreated, shorter than the position: error class');
+like($result->{error}, qr/topic "shorter" partition 0 was truncated or recreated/,
+	'topic recreated, shorter than the position: named');
+like($result->{error}, qr/Its end was offset 60000 when the scan began and is 100 now/,
+	'topic recreated, shorter than the position: both ends');
+check_complete('topic recreated: the next query reads the new one', 'shorter', 100);
+
+# The position exists in the new topic, the end of the snapshot does not.
+start_scan('longer');
+$broker->feed("delete-topic longer\n");
+make_topic('longer', 59_000);
+open_gate();
+$result = $session->result;
+is($result->{output}, '', 'topic recreated, shorter than the snapshot: no result');
+is($result->{sqlstate}, '55000', 'topic recreated, shorter than the snapshot: error class');
+
+# What the library has read ahead is lost to nobody, so how many are is known
+# only when the scan ends; together they are all.
+start_scan('trimmed');
+$broker->feed("delete-records trimmed 0 59000\n");
+open_gate();
+$result = $session->result;
+my ($read, $distinct) = split /\|/, $result->{output};
+my ($lost) = $result->{error} =~
+  /WARNING:  01000: (\d+) messages of topic "trimmed" partition 0 were removed before they could be read/;
+cmp_ok($read, '>=', 1000 + 1000, 'records deleted: those after the new start are read');
+cmp_ok($read, '<', 60_000, 'records deleted: some could not be read');
+is($read, $distinct, 'records deleted: none twice');
+is($read + $lost, 60_000, 'records deleted: the warning has the number of those lost');
+like($result->{error}, qr/earliest offset kept by the broker is now 59000/, 'records deleted: the new start');
+unlike($result->{error}, qr/WARNING.*WARNING/s, 'records deleted: told once');
+check_complete('records deleted: the next query starts there', 'trimmed', 1000);
+
+start_scan('emptied');
+$broker->feed("delete-records emptied 0 -1\n");
+open_gate();
+$result = $session->result;
+($read) = split /\|/, $result->{output};
+($lost) = $result->{error} =~ /WARNING:  01000: (\d+) messages of topic "emptied"/;
+is($read + $lost, 60_000, 'all records deleted: what was not read is told');
+check_complete('all records deleted: the next query finds none', 'emptied', 0);
+
+#
+# Wrong names and addresses
+#
+create_table($node, 'misspelt', 'quick', $columns, topic => 'smal');
+$result = $session->run('SELECT * FROM misspelt');
+is($result->{sqlstate}, 'HV00R', 'unknown topic: error class');
+like($result->{error}, qr/topic "smal" does not exist/, 'unknown topic: named');
+like($result->{error}, qr/HINT:  Perhaps you meant the topic "small"/, 'unknown topic: the nearest name');
+is($broker->feed_fails("produce smal value=1\n") =~ /no partition/, 1, 'unknown topic: asking did not create it');
+
+create_server($node, 'misled', "localhost:$env->{NODE1_SSL_PORT}", %quick);
+create_table($node, 'misled', 'misled', $columns, topic => 'small');
+$result = $session->run('SELECT * FROM misled');
+is($result->{output}, '', 'wrong advertised listener: no result');
+is($result->{sqlstate}, 'HV00N', 'wrong advertised listener: error class');
+like($result->{error}, qr/DETAIL:  .*"localhost:$env->{NODE1_SSL_PORT}".*"127\.0\.0\.1:$nobody"/,
+	'wrong advertised listener: both addresses');
+like($result->{error}, qr/HINT:  .*advertised\.listeners/, 'wrong advertised listener: the setting to look at');
+cmp_ok($result->{seconds}, '<', 10, 'wrong advertised listener: told within the time-outs');
+
+create_server($node, 'nobody', "127.0.0.1:$nobody", %quick);
+create_table($node, 'nobody', 'nobody', $columns, topic => 'small');
+$result = $session->run('SELECT * FROM nobody');
+is($result->{sqlstate}, 'HV00N', 'nobody listens: error class');
+like($result->{error}, qr/could not connect to Kafka server "nobody": .*127\.0\.0\.1:$nobody.*Connection refused/,
+	'nobody listens: address and cause');
+
+create_server($node, 'nowhere', 'no-such-host.invalid:9092', %quick);
+create_table($node, 'nowhere', 'nowhere', $columns, topic => 'small');
+$result = $session->run('SELECT * FROM nowhere');
+is($result->{sqlstate}, 'HV00N', 'no such host: error class');
+like($result->{error}, qr/could not connect to Kafka server "nowhere": .*no-such-host\.invalid/,
+	'no such host: named');
+cmp_ok($result->{seconds}, '<', 6, 'no such host: told in time');
+
+# One of the addresses is enough.
+create_server($node, 'mixed', "no-such-host.invalid:9092,127.0.0.1:$nobody," . $broker->brokers, %quick);
+create_table($node, 'mixed', 'mixed', $columns, topic => 'small');
+check_complete('two of three addresses are wrong: complete', 'mixed', 1);
+
+#
+# Rights
+#
+my $grant = "$PostgreSQL::Test::Utils::tmp_check/grant";
+IPC::Run::run([ $ENV{CC} // 'gcc', '-x', 'c', '-', '-o', $grant, '-lrdkafka' ], '<', \<<'EOF') or die;
+/* grant BROKERS TOPIC describe|read: gives User:reader this right. */
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <string.h>
+
+int
+main(int argc, char **argv)
+{
+	char reason[512];
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;
+	rd_kafka_AclBinding_t *acl;
+	rd_kafka_event_t *event;
+	const rd_kafka_acl_result_t **results;
+	size_t count;
+
+	rd_kafka_conf_set(conf, "bootstrap.servers", argv[1], NULL, 0);
+	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason));
+	queue = rd_kafka_queue_new(rk);
+	acl = rd_kafka_AclBinding_new(
+		RD_KAFKA_RESOURCE_TOPIC, argv[2], RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+		"User:reader", "*",
+		strcmp(argv[3], "read") ? RD_KAFKA_ACL_OPERATION_DESCRIBE
+								: RD_KAFKA_ACL_OPERATION_READ,
+		RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, reason, sizeof(reason));
+	rd_kafka_CreateAcls(rk, &acl, 1, NULL, queue);
+	event = rd_kafka_queue_poll(queue, 30000);
+	if (!event || rd_kafka_event_error(event))
+		return 1;
+	results = rd_kafka_CreateAcls_result_acls(
+		rd_kafka_event_CreateAcls_result(event), &count);
+	if (count != 1 || rd_kafka_acl_result_error(results[0]))
+		return 1;
+	return 0;
+}
+EOF
+
+sub grant
+{
+	my ($topic, $right) = @_;
+
+	system_or_bail($grant, $broker->brokers, $topic, $right);
+	return;
+}
+
+create_server($node, 'guarded', "localhost:$env->{NODE1_SASL_PLAINTEXT_PORT}", %quick,
+	security_protocol => 'sasl_plaintext', sasl_mechanism => 'PLAIN');
+$session->value(q(CREATE USER MAPPING FOR CURRENT_USER SERVER guarded OPTIONS (username 'reader', password 'reader-secret')));
+create_table($node, 'guarded', 'guarded', $columns, topic => 'small');
+
+$result = $session->run('SELECT * FROM guarded');
+is($result->{sqlstate}, '42501', 'no right at all: error class');
+like($result->{error}, qr/permission denied by Kafka for topic "small"/, 'no right at all: topic');
+
+grant('small', 'describe');
+wait_until(
+	sub {
+		$result = $session->run('SELECT v FROM guarded');
+		$result->{error} !~ /permission denied.*authorization failed.*metadata/s
+		  && $result->{seconds} < 10;
+	},
+	'the right to describe has an effect');
+is($result->{sqlstate}, '42501', 'DESCRIBE without READ: error class');
+like($result->{error}, qr/permission denied by Kafka for topic "small"/, 'DESCRIBE without READ: topic');
+like($result->{error}, qr/HINT:  Grant the Kafka user READ and DESCRIBE/, 'DESCRIBE without READ: hint');
+is($session->value(q(SELECT count(*) FROM kafka.watermarks('guarded'))), 1, 'DESCRIBE is enough for watermarks');
+
+grant('small', 'read');
+wait_until(sub { !defined $session->run('SELECT v FROM guarded')->{sqlstate} }, 'the right to read has an effect');
+check_complete('READ granted: the same session reads', 'guarded', 1);
+
+# The right is taken away from a warm handle by another password.
+$session->value(q(ALTER USER MAPPING FOR CURRENT_USER SERVER guarded OPTIONS (SET password 'guess')));
+$result = $session->run('SELECT * FROM guarded');
+is($result->{sqlstate}, '28000', 'wrong password: error class');
+unlike($result->{error}, qr/guess/, 'wrong password: not repeated');
+cmp_ok($result->{seconds}, '<', 2, 'wrong password: told at once');
+
+#
+# A batch that does not fit
+#
+$broker->feed("create-topic huge max.message.bytes=8000000\nset message.max.bytes=8000000 batch.size=8000000\n"
+	  . "produce huge value=small\ngenerate huge count=1 value='" . 'y' x 900_000 . "'\n"
+	  . "generate huge count=3 value='" . 'z' x 900_000 . "'\n");
+create_server($node, 'tight', $broker, %quick, memory_limit => '1MB');
+create_table($node, 'huge_tight', 'tight', $columns, topic => 'huge');
+create_table($node, 'huge', 'quick', $columns, topic => 'huge');
+$result = $session->run('SELECT count(*), sum(length(v)) FROM huge_tight');
+is($result->{output}, '', 'oversize batch: no result');
+is($result->{sqlstate}, '54000', 'oversize batch: error class');
+like($result->{error}, qr/memory_limit/, 'oversize batch: the option to raise');
+cmp_ok($result->{seconds}, '<', 6, 'oversize batch: told in time');
+is($session->value('SELECT count(*), sum(length(v)) FROM huge'), '5|3600005', 'the same batch fits a larger limit');
+
+#
+# Three brokers
+#
+my $cluster = KafkaFdw::Broker->new(nodes => 3);
+$cluster->feed("create-topic moves replication=3 partitions=3\n"
+	  . "generate moves count=$COUNT partitions=3 time=1000000 value='{n} $PAD'\n");
+create_server($node, 'cluster', $cluster);
+create_table($node, 'moves', 'cluster', $columns, topic => 'moves');
+my ($partition) = grep { $cluster->feed("leader moves $_") == 3 } (0 .. 2);
+ok(defined $partition, 'node 3 leads a partition');
+start_scan('moves');
+$cluster->kill(3);
+open_gate();
+$result = $session->result;
+is($result->{output}, "$COUNT|$COUNT", 'one leader of three killed: complete, each record once');
+is($result->{error}, '', 'one leader of three killed: not a word');
+isnt($cluster->feed("leader moves $partition"), "3\n", 'another node leads');
+check_complete('complete with two nodes of three', 'moves');
+
+done_testing();
