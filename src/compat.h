@@ -19,7 +19,7 @@
  * Declares a function that SQL calls.  Symbols are hidden unless marked, and
  * PG_FUNCTION_INFO_V1 marks the function itself only since 16.
  */
-#define KAFKA_SQL_FUNCTION(name) \
+#define KAFKA_SQL_FUNCTION(name)                     \
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
@@ -29,8 +29,8 @@
  */
 #if PG_VERSION_NUM < 160000
 #define object_aclcheck(classid, objectid, roleid, mode) \
-	(AssertMacro((classid) == ForeignServerRelationId), \
+	(AssertMacro((classid) == ForeignServerRelationId),  \
 	 pg_foreign_server_aclcheck(objectid, roleid, mode))
 #endif
 
-#endif							/* KAFKA_COMPAT_H */
+#endif /* KAFKA_COMPAT_H */

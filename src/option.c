@@ -77,7 +77,7 @@ kafka_option_find_given(List *given, const char *name)
 {
 	ListCell *cell;
 
-	foreach (cell, given)
+	foreach(cell, given)
 	{
 		DefElem *def = lfirst_node(DefElem, cell);
 
@@ -462,7 +462,7 @@ finish_table(List *given, KafkaTableOptions *table)
 		check_csv_dialect(&table->csv);
 		return;
 	}
-	foreach (cell, given)
+	foreach(cell, given)
 	{
 		const char *name = lfirst_node(DefElem, cell)->defname;
 
@@ -511,7 +511,7 @@ kafka_option_read_list(KafkaOptionPlace place, List *given, void *target)
 			read_value(&kafka_options[i], kafka_options[i].initial, target);
 	}
 
-	foreach (cell, given)
+	foreach(cell, given)
 	{
 		DefElem *def = lfirst_node(DefElem, cell);
 		const KafkaOption *option = find_option(place, def->defname);
@@ -560,7 +560,7 @@ check_rights(KafkaOptionPlace place, List *given)
 {
 	ListCell *cell;
 
-	foreach (cell, given)
+	foreach(cell, given)
 	{
 		DefElem *def = lfirst_node(DefElem, cell);
 		const KafkaOption *option = find_option(place, def->defname);

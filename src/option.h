@@ -33,8 +33,8 @@ typedef enum KafkaFormat
 {
 	KAFKA_FORMAT_JSON,
 	KAFKA_FORMAT_CSV,
-	KAFKA_FORMAT_TEXT,			/* the payload is one text field */
-	KAFKA_FORMAT_RAW			/* the payload is one bytea field */
+	KAFKA_FORMAT_TEXT, /* the payload is one text field */
+	KAFKA_FORMAT_RAW   /* the payload is one bytea field */
 } KafkaFormat;
 
 typedef enum KafkaOnError
@@ -47,19 +47,19 @@ typedef enum KafkaOnError
 typedef enum KafkaFraming
 {
 	KAFKA_FRAMING_NONE,
-	KAFKA_FRAMING_CONFLUENT		/* 0x00 and a four-byte schema id first */
+	KAFKA_FRAMING_CONFLUENT /* 0x00 and a four-byte schema id first */
 } KafkaFraming;
 
 typedef enum KafkaTrust
 {
-	KAFKA_TRUST_DEFAULT,		/* not set: the topic's settings decide */
+	KAFKA_TRUST_DEFAULT, /* not set: the topic's settings decide */
 	KAFKA_TRUST_YES,
 	KAFKA_TRUST_NO
 } KafkaTrust;
 
 typedef enum KafkaRole
 {
-	KAFKA_ROLE_PAYLOAD = 0,		/* a field of the message, the default */
+	KAFKA_ROLE_PAYLOAD = 0, /* a field of the message, the default */
 	KAFKA_ROLE_TOPIC,
 	KAFKA_ROLE_PARTITION,
 	KAFKA_ROLE_OFFSET,
@@ -74,7 +74,7 @@ typedef enum KafkaRole
 
 typedef enum KafkaTimeFormat
 {
-	KAFKA_TIME_FORMAT_NONE,		/* the type's input function */
+	KAFKA_TIME_FORMAT_NONE, /* the type's input function */
 	KAFKA_TIME_FORMAT_ISO8601,
 	KAFKA_TIME_FORMAT_UNIX_S,
 	KAFKA_TIME_FORMAT_UNIX_MS,
@@ -85,76 +85,76 @@ typedef enum KafkaTimeFormat
 /* Server and user mapping: all that a client handle is made of. */
 typedef struct KafkaConnectionOptions
 {
-	Oid			serverid;
-	Oid			umid;			/* InvalidOid where there is no user mapping */
-	char	   *server_name;
+	Oid serverid;
+	Oid umid; /* InvalidOid where there is no user mapping */
+	char *server_name;
 
-	char	   *brokers;
-	int			security_protocol;	/* KafkaSecurityProtocol */
-	char	   *sasl_mechanism; /* NULL when not set, as all char * below */
-	char	   *ssl_ca_pem;
-	char	   *ssl_ca_location;
-	bool		ssl_verify;
-	bool		read_committed; /* isolation_level */
-	char	   *client_id;
-	char	   *client_rack;
-	char	   *address_family; /* any, v4 or v6 */
-	bool		check_crcs;
-	int			connect_timeout_ms;
-	int			fetch_timeout_ms;
-	int			max_silence_ms;
-	int			handle_idle_timeout_ms;
-	int			broker_clock_skew_ms;
-	int64		memory_limit_bytes;
+	char *brokers;
+	int security_protocol; /* KafkaSecurityProtocol */
+	char *sasl_mechanism;  /* NULL when not set, as all char * below */
+	char *ssl_ca_pem;
+	char *ssl_ca_location;
+	bool ssl_verify;
+	bool read_committed; /* isolation_level */
+	char *client_id;
+	char *client_rack;
+	char *address_family; /* any, v4 or v6 */
+	bool check_crcs;
+	int connect_timeout_ms;
+	int fetch_timeout_ms;
+	int max_silence_ms;
+	int handle_idle_timeout_ms;
+	int broker_clock_skew_ms;
+	int64 memory_limit_bytes;
 
 	/* from the user mapping */
-	char	   *username;
-	char	   *password;
-	char	   *ssl_certificate_pem;
-	char	   *ssl_certificate_location;
-	char	   *ssl_key_pem;
-	char	   *ssl_key_location;
-	char	   *ssl_key_password;
+	char *username;
+	char *password;
+	char *ssl_certificate_pem;
+	char *ssl_certificate_location;
+	char *ssl_key_pem;
+	char *ssl_key_location;
+	char *ssl_key_password;
 } KafkaConnectionOptions;
 
 typedef struct KafkaTableOptions
 {
-	Oid			relid;
-	Oid			serverid;
+	Oid relid;
+	Oid serverid;
 
-	char	  **topics;			/* exactly one of topics, topic_pattern is set */
-	int			ntopics;
-	char	   *topic_pattern;
-	KafkaRange *partitions;		/* sorted, disjoint; NULL means all */
-	int			npartitions;
-	int			format;			/* KafkaFormat */
-	int			on_error;		/* KafkaOnError; settled by read_columns */
-	bool		on_error_given; /* on_error or ignore_junk was set */
-	int			framing;		/* KafkaFraming */
-	bool		require_bounds;
-	int			trust_time_index;	/* KafkaTrust */
-	bool		topic_limits;	/* trust message.timestamp.*.max.ms */
+	char **topics; /* exactly one of topics, topic_pattern is set */
+	int ntopics;
+	char *topic_pattern;
+	KafkaRange *partitions; /* sorted, disjoint; NULL means all */
+	int npartitions;
+	int format;          /* KafkaFormat */
+	int on_error;        /* KafkaOnError; settled by read_columns */
+	bool on_error_given; /* on_error or ignore_junk was set */
+	int framing;         /* KafkaFraming */
+	bool require_bounds;
+	int trust_time_index; /* KafkaTrust */
+	bool topic_limits;    /* trust message.timestamp.*.max.ms */
 
 	/*
 	 * How far a record's time lies behind / ahead of the moment of its
 	 * append.  disorder_declared when at least one of the two is set; the
 	 * other is then 0.
 	 */
-	bool		disorder_declared;
-	int64		timestamp_max_lag_ms;
-	int64		timestamp_max_lead_ms;
+	bool disorder_declared;
+	int64 timestamp_max_lag_ms;
+	int64 timestamp_max_lead_ms;
 
 	KafkaCsvDialect csv;
-	bool		csv_strict;		/* the number of fields must match */
+	bool csv_strict; /* the number of fields must match */
 } KafkaTableOptions;
 
 typedef struct KafkaColumnOptions
 {
-	AttrNumber	attnum;
-	bool		dropped;		/* or generated: always NULL */
-	KafkaRole	role;
-	bool		from_key;		/* payload field read from the record's key */
-	char	   *path;			/* JSON name or path, in UTF-8; csv ignores it */
+	AttrNumber attnum;
+	bool dropped; /* or generated: always NULL */
+	KafkaRole role;
+	bool from_key; /* payload field read from the record's key */
+	char *path;    /* JSON name or path, in UTF-8; csv ignores it */
 	KafkaTimeFormat time_format;
 } KafkaColumnOptions;
 
@@ -196,7 +196,7 @@ extern const char *kafka_option_nearest(const char *name,
 /* kafka_fdw.allowed_brokers and the other settings; see kafka_fdw.c. */
 extern char *kafka_allowed_brokers;
 extern bool kafka_enable_pushdown;
-extern double kafka_max_scan_bytes;	/* negative is off */
-extern int	kafka_progress_interval_ms;
+extern double kafka_max_scan_bytes; /* negative is off */
+extern int kafka_progress_interval_ms;
 
-#endif							/* KAFKA_OPTION_H */
+#endif /* KAFKA_OPTION_H */

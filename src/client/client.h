@@ -42,7 +42,7 @@ extern KafkaClient *kafka_client_acquire(const KafkaConnectionOptions *opts);
 extern void kafka_client_release(KafkaClient *client);
 
 /* Destroys this backend's idle handles; returns how many there were. */
-extern int	kafka_client_disconnect_all(void);
+extern int kafka_client_disconnect_all(void);
 
 /* Version text of the library at run time, for example "2.0.2". */
 extern const char *kafka_client_library_version(void);
@@ -57,9 +57,9 @@ extern const char *kafka_client_cluster_id(KafkaClient *client);
 
 typedef struct KafkaTopic
 {
-	char	   *name;
-	int32	   *partitions;		/* ids, ascending */
-	int			npartitions;
+	char *name;
+	int32 *partitions; /* ids, ascending */
+	int npartitions;
 } KafkaTopic;
 
 /*
@@ -82,13 +82,13 @@ extern KafkaTopic *kafka_client_match_topics(KafkaClient *client,
 
 typedef struct KafkaTopicSettings
 {
-	bool		known;			/* false: not allowed to ask; rest invalid */
-	bool		delete_only;	/* cleanup.policy is exactly "delete" */
-	bool		log_append_time;	/* message.timestamp.type */
-	bool		remote_storage; /* remote.storage.enable */
-	int64		before_max_ms;	/* message.timestamp.before.max.ms, INT64_MAX
-								 * for no limit */
-	int64		after_max_ms;	/* message.timestamp.after.max.ms, likewise */
+	bool known;           /* false: not allowed to ask; rest invalid */
+	bool delete_only;     /* cleanup.policy is exactly "delete" */
+	bool log_append_time; /* message.timestamp.type */
+	bool remote_storage;  /* remote.storage.enable */
+	int64 before_max_ms;  /* message.timestamp.before.max.ms, INT64_MAX
+						   * for no limit */
+	int64 after_max_ms;   /* message.timestamp.after.max.ms, likewise */
 } KafkaTopicSettings;
 
 /*
@@ -110,22 +110,27 @@ extern KafkaTopicSettings kafka_client_topic_settings(KafkaClient *client,
  */
 typedef struct KafkaPartitionKey
 {
-	const char *cluster;		/* kafka_client_cluster_id, "" when unknown */
+	const char *cluster; /* kafka_client_cluster_id, "" when unknown */
 	const char *topic;
-	int32		partition;
+	int32 partition;
 } KafkaPartitionKey;
 
-#define KAFKA_LOOKUP_END INT64_C(-1)	/* last stable offset or high
-										 * watermark, by isolation level */
-#define KAFKA_LOOKUP_START INT64_C(-2)	/* log start */
-#define KAFKA_NO_OFFSET INT64_C(-1) /* no record has such a time */
+/*
+ * In place of a time: the partition's end, which is the last stable offset or
+ * the high watermark by isolation level, and its log start.
+ */
+#define KAFKA_LOOKUP_END INT64_C(-1)
+#define KAFKA_LOOKUP_START INT64_C(-2)
+
+/* The answer "no record has such a time". */
+#define KAFKA_NO_OFFSET INT64_C(-1)
 
 typedef struct KafkaLookup
 {
 	const char *topic;
-	int32		partition;
-	int64		time_ms;		/* >= 0, or one of the two constants above */
-	int64		offset;			/* the answer; KAFKA_NO_OFFSET for none */
+	int32 partition;
+	int64 time_ms; /* >= 0, or one of the two constants above */
+	int64 offset;  /* the answer; KAFKA_NO_OFFSET for none */
 } KafkaLookup;
 
 /*
@@ -142,9 +147,9 @@ extern void kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups,
  */
 typedef struct KafkaGroupOffset
 {
-	char	   *topic;
-	int32		partition;
-	int64		committed;
+	char *topic;
+	int32 partition;
+	int64 committed;
 } KafkaGroupOffset;
 
 /* The committed offsets of a group, palloc'd; none for an unknown group. */
@@ -160,37 +165,37 @@ extern KafkaGroupOffset *kafka_client_group_offsets(KafkaClient *client,
 /* What to read of one partition. */
 typedef struct KafkaReadPart
 {
-	const char *topic;			/* must outlive the cursor */
-	int32		partition;
-	int64		end;			/* end snapshot; every range ends by then */
-	bool		append_time_stop;	/* ranges' ends hold only if the record found
-									 * there has LogAppendTime; else read on to
-									 * end */
-	int			nranges;		/* at least 1; sorted, disjoint, not empty */
-	KafkaRange *ranges;			/* must outlive the cursor */
+	const char *topic; /* must outlive the cursor */
+	int32 partition;
+	int64 end;             /* end snapshot; every range ends by then */
+	bool append_time_stop; /* ranges' ends hold only if the record found
+							* there has LogAppendTime; else read on to
+							* end */
+	int nranges;           /* at least 1; sorted, disjoint, not empty */
+	KafkaRange *ranges;    /* must outlive the cursor */
 } KafkaReadPart;
 
 /* One record; all pointers are valid until the next kafka_cursor_next. */
 typedef struct KafkaMessage
 {
 	const char *topic;
-	int32		partition;
-	int64		offset;
-	const char *payload;		/* NULL for a tombstone */
-	size_t		payload_length;
-	const char *key;			/* NULL for none, which "" is not */
-	size_t		key_length;
-	void	   *native;
+	int32 partition;
+	int64 offset;
+	const char *payload; /* NULL for a tombstone */
+	size_t payload_length;
+	const char *key; /* NULL for none, which "" is not */
+	size_t key_length;
+	void *native;
 } KafkaMessage;
 
 typedef struct KafkaCursorStats
 {
-	int64		messages;		/* handed out */
-	int64		bytes;			/* of their keys and payloads */
-	int64		planned;		/* offsets in all ranges */
-	int64		passed;			/* of these, offsets already behind us */
-	int64		wait_us;		/* time spent waiting for brokers */
-	int			parts_open;		/* partitions not yet done */
+	int64 messages; /* handed out */
+	int64 bytes;    /* of their keys and payloads */
+	int64 planned;  /* offsets in all ranges */
+	int64 passed;   /* of these, offsets already behind us */
+	int64 wait_us;  /* time spent waiting for brokers */
+	int parts_open; /* partitions not yet done */
 } KafkaCursorStats;
 
 typedef struct KafkaCursor KafkaCursor;
@@ -202,8 +207,7 @@ typedef struct KafkaCursor KafkaCursor;
  */
 extern KafkaCursor *kafka_cursor_open(KafkaClient *client,
 									  const KafkaReadPart *parts, int nparts,
-									  void (*tick) (void *arg),
-									  void *tick_arg);
+									  void (*tick)(void *arg), void *tick_arg);
 
 /*
  * Gets the next record of any partition, in offset order within each; false
@@ -236,4 +240,4 @@ extern bool kafka_message_header(const KafkaMessage *message, int index,
 								 const char **name, const char **value,
 								 size_t *length);
 
-#endif							/* KAFKA_CLIENT_H */
+#endif /* KAFKA_CLIENT_H */

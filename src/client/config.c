@@ -48,9 +48,9 @@ static const char *const security_protocol_names[] = {
 typedef struct ConfigBuilder
 {
 	rd_kafka_conf_t *conf;
-	bool		failed;
-	const char *property;		/* the first that was refused */
-	char		reason[KAFKA_ERROR_TEXT_MAX];
+	bool failed;
+	const char *property; /* the first that was refused */
+	char reason[KAFKA_ERROR_TEXT_MAX];
 } ConfigBuilder;
 
 /* Sets a property unless value is NULL; keeps the first refusal. */
@@ -70,7 +70,7 @@ set_property(ConfigBuilder *builder, const char *name, const char *value)
 static void
 set_int(ConfigBuilder *builder, const char *name, int64 value)
 {
-	char		text[32];
+	char text[32];
 
 	snprintf(text, sizeof(text), INT64_FORMAT, value);
 	set_property(builder, name, text);
@@ -132,7 +132,7 @@ set_security(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 static void
 set_consumer(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 {
-	int64		share = opts->memory_limit_bytes / 16;
+	int64 share = opts->memory_limit_bytes / 16;
 
 	set_property(builder, "isolation.level",
 				 opts->read_committed ? "read_committed" : "read_uncommitted");
@@ -183,11 +183,13 @@ kafka_config_build(const KafkaConnectionOptions *opts)
 	if (builder.failed)
 	{
 		rd_kafka_conf_destroy(builder.conf);
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-				 errmsg("the Kafka client library refused an option of server \"%s\"",
-						opts->server_name),
-				 errdetail("%s: %s", builder.property, builder.reason)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 errmsg(
+				 "the Kafka client library refused an option of server \"%s\"",
+				 opts->server_name),
+			 errdetail("%s: %s", builder.property, builder.reason)));
 	}
 	return builder.conf;
 }
@@ -207,7 +209,7 @@ uint64
 kafka_config_fingerprint(const KafkaConnectionOptions *opts)
 {
 	StringInfoData buf;
-	uint64		hash;
+	uint64 hash;
 
 	initStringInfo(&buf);
 	append_part(&buf, opts->brokers);
@@ -242,7 +244,7 @@ kafka_config_fingerprint(const KafkaConnectionOptions *opts)
 int
 kafka_config_max_active_parts(const KafkaClient *client)
 {
-	int64		parts = client->memory_limit_bytes / ACTIVE_PART_BYTES;
+	int64 parts = client->memory_limit_bytes / ACTIVE_PART_BYTES;
 
 	return (int) Max(Min(parts, 1000), 1);
 }

@@ -102,7 +102,7 @@ index_parts(KafkaCursor *cursor)
 
 KafkaCursor *
 kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
-				  void (*tick) (void *arg), void *tick_arg)
+				  void (*tick)(void *arg), void *tick_arg)
 {
 	KafkaCursor *cursor = palloc0(sizeof(KafkaCursor));
 
@@ -129,7 +129,8 @@ kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
 				parts[i].ranges[r].end - parts[i].ranges[r].start;
 	}
 
-	/* Registered after the client's lease in this context, so it runs first. */
+	/* Registered after the client's lease in this context, so it runs first.
+	 */
 	cursor->callback.func = free_cursor;
 	cursor->callback.arg = cursor;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext,
@@ -248,7 +249,7 @@ kafka_cursor_pass(KafkaCursor *cursor, KafkaCursorPart *part, int64 offset)
 	while (part->range < part->read.nranges)
 	{
 		const KafkaRange *range = &part->read.ranges[part->range];
-		int64		seen_end = Min(offset, range->end);
+		int64 seen_end = Min(offset, range->end);
 
 		cursor->stats.passed +=
 			Max(seen_end - Max(part->position, range->start), 0);
@@ -265,7 +266,7 @@ kafka_cursor_pass(KafkaCursor *cursor, KafkaCursorPart *part, int64 offset)
 void
 kafka_cursor_advance(KafkaCursor *cursor, KafkaCursorPart *part, int64 offset)
 {
-	int64		start;
+	int64 start;
 
 	if (!kafka_cursor_pass(cursor, part, offset))
 	{
@@ -330,12 +331,13 @@ extend_range(KafkaCursorPart *part, const rd_kafka_message_t *native)
 	return true;
 }
 
-/* May the partition be left at the range's end without seeing what is there? */
+/* May the partition be left at the range's end without seeing what is there?
+ */
 static bool
 end_is_certain(const KafkaCursorPart *part)
 {
 	return !part->read.append_time_stop ||
-		part->read.ranges[part->range].end >= part->read.end;
+		   part->read.ranges[part->range].end >= part->read.end;
 }
 
 /*
@@ -347,7 +349,7 @@ accept_message(KafkaCursor *cursor, rd_kafka_message_t *native)
 {
 	KafkaCursorPart *part = find_part(cursor, native);
 	const KafkaRange *range;
-	int64		offset = native->offset;
+	int64 offset = native->offset;
 
 	if (part == NULL || part->state != KAFKA_PART_ACTIVE)
 		return false;
@@ -396,8 +398,8 @@ poke_brokers(KafkaCursor *cursor)
 
 		if (part->state == KAFKA_PART_ACTIVE)
 			rd_kafka_topic_partition_list_add(list, part->read.topic,
-											  part->read.partition)->offset =
-				KAFKA_LOOKUP_END;
+											  part->read.partition)
+				->offset = KAFKA_LOOKUP_END;
 	}
 	if (list->cnt > 0)
 		(void) rd_kafka_offsets_for_times(cursor->client->rk, list, 0);
@@ -409,7 +411,7 @@ poke_brokers(KafkaCursor *cursor)
 static bool
 take_batch(KafkaCursor *cursor)
 {
-	ssize_t		count;
+	ssize_t count;
 
 	count = rd_kafka_consume_batch_queue(cursor->queue, 0, cursor->batch,
 										 cursor->batch_size);
@@ -430,8 +432,8 @@ take_batch(KafkaCursor *cursor)
 static void
 wait_for_news(KafkaCursor *cursor, int timeout_ms)
 {
-	instr_time	before;
-	instr_time	after;
+	instr_time before;
+	instr_time after;
 
 	INSTR_TIME_SET_CURRENT(before);
 	kafka_client_wait(cursor->client, timeout_ms);
@@ -458,8 +460,7 @@ fill_batch(KafkaCursor *cursor)
 	if (cursor->tick)
 		cursor->tick(cursor->tick_arg);
 	kafka_client_serve_events(cursor->client);
-	if (cursor->stats.bytes - cursor->poked_at_bytes >=
-		KAFKA_QUEUE_BYTES / 2)
+	if (cursor->stats.bytes - cursor->poked_at_bytes >= KAFKA_QUEUE_BYTES / 2)
 		poke_brokers(cursor);
 
 	while (!take_batch(cursor))
@@ -535,23 +536,23 @@ int64
 kafka_message_timestamp(const KafkaMessage *message, bool *log_append_time)
 {
 	rd_kafka_timestamp_type_t type;
-	int64		time_ms = rd_kafka_message_timestamp(message->native, &type);
+	int64 time_ms = rd_kafka_message_timestamp(message->native, &type);
 
 	*log_append_time = (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME);
 	return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms;
 }
 
 bool
-kafka_message_header(const KafkaMessage *message, int index,
-					 const char **name, const char **value, size_t *length)
+kafka_message_header(const KafkaMessage *message, int index, const char **name,
+					 const char **value, size_t *length)
 {
 	rd_kafka_headers_t *headers;
 	const void *bytes;
 
 	if (rd_kafka_message_headers(message->native, &headers) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR ||
+			RD_KAFKA_RESP_ERR_NO_ERROR ||
 		rd_kafka_header_get_all(headers, index, name, &bytes, length) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
+			RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;
 	*value = bytes;
 	return true;

@@ -20,7 +20,7 @@
 
 typedef enum KafkaPartState
 {
-	KAFKA_PART_WAITING,			/* not fetched now */
+	KAFKA_PART_WAITING, /* not fetched now */
 	KAFKA_PART_ACTIVE,
 	KAFKA_PART_DONE
 } KafkaPartState;
@@ -30,7 +30,7 @@ typedef struct KafkaCursorTopic
 	const char *name;
 	rd_kafka_topic_t *rkt;
 	struct KafkaCursorPart **parts; /* by partition id, NULL for not read */
-	int			slots;
+	int slots;
 } KafkaCursorTopic;
 
 typedef struct KafkaCursorPart
@@ -38,37 +38,37 @@ typedef struct KafkaCursorPart
 	KafkaReadPart read;
 	KafkaCursorTopic *topic;
 	KafkaPartState state;
-	int			range;			/* index of the range being read */
-	int64		position;		/* all offsets below it have been seen */
+	int range;      /* index of the range being read */
+	int64 position; /* all offsets below it have been seen */
 } KafkaCursorPart;
 
 struct KafkaCursor
 {
 	/* Unchanging once open */
 	KafkaClient *client;
-	rd_kafka_queue_t *queue;	/* NULL once closed */
-	void		(*tick) (void *arg);
-	void	   *tick_arg;
+	rd_kafka_queue_t *queue; /* NULL once closed */
+	void (*tick)(void *arg);
+	void *tick_arg;
 	MemoryContextCallback callback;
 	KafkaCursorTopic *topics;
-	int			ntopics;
+	int ntopics;
 	KafkaCursorPart *parts;
-	int			nparts;
-	int			max_active;
+	int nparts;
+	int max_active;
 
 	/* Mutable */
-	bool		started;
-	int			nactive;
-	int			first_waiting;	/* parts from here on were never started */
+	bool started;
+	int nactive;
+	int first_waiting; /* parts from here on were never started */
 	rd_kafka_message_t **batch;
-	int			batch_size;		/* how many to ask for */
-	int			batch_count;
-	int			batch_next;
-	rd_kafka_message_t *current;	/* handed out, or being looked at */
+	int batch_size; /* how many to ask for */
+	int batch_count;
+	int batch_next;
+	rd_kafka_message_t *current; /* handed out, or being looked at */
 	KafkaCursorTopic *last_topic;
-	int64		poked_at_bytes; /* stats.bytes when brokers were last woken */
-	int64		last_news_ms;	/* when the queue last had anything */
-	int			asked_leaders;	/* times, since then */
+	int64 poked_at_bytes; /* stats.bytes when brokers were last woken */
+	int64 last_news_ms;   /* when the queue last had anything */
+	int asked_leaders;    /* times, since then */
 	KafkaCursorStats stats;
 };
 
@@ -93,4 +93,4 @@ extern void kafka_cursor_handle_event(KafkaCursor *cursor,
 /* Called while nothing comes: asks the leaders, restarts, gives up. */
 extern void kafka_cursor_watch_silence(KafkaCursor *cursor);
 
-#endif							/* KAFKA_CURSOR_H */
+#endif /* KAFKA_CURSOR_H */

@@ -26,10 +26,9 @@
 void
 kafka_client_watch_queue(KafkaClient *client, rd_kafka_queue_t *queue)
 {
-	uint64		one = 1;
+	uint64 one = 1;
 
-	rd_kafka_queue_io_event_enable(queue, client->event_fd, &one,
-								   sizeof(one));
+	rd_kafka_queue_io_event_enable(queue, client->event_fd, &one, sizeof(one));
 }
 
 /*
@@ -40,12 +39,13 @@ kafka_client_watch_queue(KafkaClient *client, rd_kafka_queue_t *queue)
 static void
 copy_text(char *dst, const char *src)
 {
-	static const char *const noise[] = {" (after ", ": probably due to broker version"};
+	static const char *const noise[] = {" (after ",
+										": probably due to broker version"};
 
 	strlcpy(dst, src ? src : "", KAFKA_ERROR_TEXT_MAX);
 	for (int i = 0; i < lengthof(noise); i++)
 	{
-		char	   *found = strstr(dst, noise[i]);
+		char *found = strstr(dst, noise[i]);
 
 		if (found)
 			*found = '\0';
@@ -123,18 +123,18 @@ static bool
 is_hopeless(const KafkaClientFault *fault)
 {
 	return fault->code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-		fault->code == RD_KAFKA_RESP_ERR__SSL ||
-		fault->code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
-		fault->code == RD_KAFKA_RESP_ERR__FATAL ||
-		strstr(fault->text, "receive.message.max.bytes") != NULL;
+		   fault->code == RD_KAFKA_RESP_ERR__SSL ||
+		   fault->code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
+		   fault->code == RD_KAFKA_RESP_ERR__FATAL ||
+		   strstr(fault->text, "receive.message.max.bytes") != NULL;
 }
 
 void
 kafka_client_serve_events(KafkaClient *client)
 {
 	KafkaClientFault fault;
-	char		log_text[KAFKA_ERROR_TEXT_MAX];
-	int			level = LOG_DEBUG;
+	char log_text[KAFKA_ERROR_TEXT_MAX];
+	int level = LOG_DEBUG;
 
 	while (take_event(client, &fault, log_text, &level))
 	{
@@ -163,14 +163,14 @@ kafka_client_serve_events(KafkaClient *client)
 void
 kafka_client_wait(KafkaClient *client, int timeout_ms)
 {
-	int			events;
-	uint64		count;
+	int events;
+	uint64 count;
 
-	events = WaitLatchOrSocket(MyLatch,
-							   WL_LATCH_SET | WL_SOCKET_READABLE |
-							   WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   client->event_fd, timeout_ms,
-							   PG_WAIT_EXTENSION);
+	events =
+		WaitLatchOrSocket(MyLatch,
+						  WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
+							  WL_EXIT_ON_PM_DEATH,
+						  client->event_fd, timeout_ms, PG_WAIT_EXTENSION);
 	if (events & WL_SOCKET_READABLE)
 	{
 		/* Non-blocking; that there was nothing to read does not matter. */
@@ -186,13 +186,13 @@ rd_kafka_event_t *
 kafka_client_await_event(KafkaClient *client, rd_kafka_queue_t *queue,
 						 int timeout_ms)
 {
-	int64		deadline_ms = kafka_clock_ms() + timeout_ms;
+	int64 deadline_ms = kafka_clock_ms() + timeout_ms;
 
 	kafka_client_watch_queue(client, queue);
 	for (;;)
 	{
 		rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 0);
-		int64		left_ms = deadline_ms - kafka_clock_ms();
+		int64 left_ms = deadline_ms - kafka_clock_ms();
 
 		if (event)
 			return event;

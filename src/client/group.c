@@ -22,9 +22,9 @@ copy_offsets(KafkaClient *client, rd_kafka_event_t *event, int *noffsets)
 	const rd_kafka_group_result_t **groups;
 	const rd_kafka_topic_partition_list_t *list;
 	KafkaGroupOffset *offsets;
-	size_t		ngroups = 0;
+	size_t ngroups = 0;
 	rd_kafka_resp_err_t err = rd_kafka_event_error(event);
-	int			count = 0;
+	int count = 0;
 
 	if (err)
 		kafka_client_raise(client, KAFKA_DOING_ADMIN, err,
@@ -36,8 +36,10 @@ copy_offsets(KafkaClient *client, rd_kafka_event_t *event, int *noffsets)
 		return NULL;
 	if (rd_kafka_group_result_error(groups[0]))
 		kafka_client_raise(client, KAFKA_DOING_ADMIN,
-						   rd_kafka_error_code(rd_kafka_group_result_error(groups[0])),
-						   rd_kafka_error_string(rd_kafka_group_result_error(groups[0])),
+						   rd_kafka_error_code(
+							   rd_kafka_group_result_error(groups[0])),
+						   rd_kafka_error_string(
+							   rd_kafka_group_result_error(groups[0])),
 						   NULL, -1);
 	list = rd_kafka_group_result_partitions(groups[0]);
 	if (list == NULL)
@@ -66,20 +68,21 @@ kafka_client_group_offsets(KafkaClient *client, const char *group,
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
 	rd_kafka_event_t *event = NULL;
 	KafkaGroupOffset *offsets = NULL;
-	char		reason[KAFKA_ERROR_TEXT_MAX];
+	char reason[KAFKA_ERROR_TEXT_MAX];
 
 	request = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
-	options = rd_kafka_AdminOptions_new(client->rk,
-										RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+	options =
+		rd_kafka_AdminOptions_new(client->rk,
+								  RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
 	rd_kafka_AdminOptions_set_request_timeout(options,
-											  client->fetch_timeout_ms,
-											  reason, sizeof(reason));
+											  client->fetch_timeout_ms, reason,
+											  sizeof(reason));
 	PG_TRY();
 	{
 		rd_kafka_ListConsumerGroupOffsets(client->rk, &request, 1, options,
 										  queue);
-		event = kafka_client_await_event(client, queue,
-										 client->fetch_timeout_ms);
+		event =
+			kafka_client_await_event(client, queue, client->fetch_timeout_ms);
 		offsets = copy_offsets(client, event, noffsets);
 	}
 	PG_FINALLY();

@@ -29,16 +29,16 @@
 /* The worst news heard from the library, kept for the next error message. */
 typedef struct KafkaClientFault
 {
-	rd_kafka_resp_err_t code;	/* NO_ERROR when none was heard */
-	char		text[KAFKA_ERROR_TEXT_MAX];
+	rd_kafka_resp_err_t code; /* NO_ERROR when none was heard */
+	char text[KAFKA_ERROR_TEXT_MAX];
 } KafkaClientFault;
 
 typedef struct KafkaSettingsEntry
 {
 	struct KafkaSettingsEntry *next;
-	instr_time	asked_at;
+	instr_time asked_at;
 	KafkaTopicSettings settings;
-	char		topic[FLEXIBLE_ARRAY_MEMBER];
+	char topic[FLEXIBLE_ARRAY_MEMBER];
 } KafkaSettingsEntry;
 
 /*
@@ -49,42 +49,42 @@ struct KafkaClient
 {
 	/* Unchanging once made */
 	rd_kafka_t *rk;
-	rd_kafka_queue_t *main_queue;	/* errors and logs */
-	int			event_fd;		/* readable when a queue of ours got something */
-	pid_t		creator;		/* threads do not survive a fork */
-	Oid			serverid;
-	Oid			umid;
-	uint64		fingerprint;	/* of all the options it was made with */
-	uint32		server_hash;	/* syscache hash values, for invalidation */
-	uint32		mapping_hash;
-	char		server_name[NAMEDATALEN];
-	char	   *brokers;
-	int			connect_timeout_ms;
-	int			fetch_timeout_ms;
-	int			max_silence_ms;
-	int			idle_timeout_ms;
-	int64		memory_limit_bytes;
-	bool		read_committed;
+	rd_kafka_queue_t *main_queue; /* errors and logs */
+	int event_fd;  /* readable when a queue of ours got something */
+	pid_t creator; /* threads do not survive a fork */
+	Oid serverid;
+	Oid umid;
+	uint64 fingerprint; /* of all the options it was made with */
+	uint32 server_hash; /* syscache hash values, for invalidation */
+	uint32 mapping_hash;
+	char server_name[NAMEDATALEN];
+	char *brokers;
+	int connect_timeout_ms;
+	int fetch_timeout_ms;
+	int max_silence_ms;
+	int idle_timeout_ms;
+	int64 memory_limit_bytes;
+	bool read_committed;
 
 	/* Mutable */
-	struct KafkaClient *next;	/* in the list of idle handles */
-	int64		idle_until_us;	/* monotonic clock; valid while idle */
+	struct KafkaClient *next;       /* in the list of idle handles */
+	int64 idle_until_us;            /* monotonic clock; valid while idle */
 	struct KafkaClientLease *lease; /* whose it is; NULL while idle */
-	bool		stale;			/* its server or mapping changed */
-	bool		unfit;			/* must not be used again after this */
-	bool		answered;		/* a broker has answered once */
-	bool		all_down;		/* no broker could be reached, last we heard */
-	int64		waited_ms;		/* how long the call that failed tried */
+	bool stale;                     /* its server or mapping changed */
+	bool unfit;                     /* must not be used again after this */
+	bool answered;                  /* a broker has answered once */
+	bool all_down;   /* no broker could be reached, last we heard */
+	int64 waited_ms; /* how long the call that failed tried */
 	KafkaClientFault fault;
-	char	   *cluster_id;
+	char *cluster_id;
 	KafkaSettingsEntry *settings;
-	char	   *advertised;		/* leaders' addresses as last told, or NULL */
+	char *advertised; /* leaders' addresses as last told, or NULL */
 };
 
 /* config.c */
 extern rd_kafka_conf_t *kafka_config_build(const KafkaConnectionOptions *opts);
 extern uint64 kafka_config_fingerprint(const KafkaConnectionOptions *opts);
-extern int	kafka_config_max_active_parts(const KafkaClient *client);
+extern int kafka_config_max_active_parts(const KafkaClient *client);
 
 /* event.c */
 
@@ -122,7 +122,7 @@ extern int64 kafka_clock_ms(void);
 
 typedef enum KafkaDoing
 {
-	KAFKA_DOING_CONNECT,		/* asking for metadata */
+	KAFKA_DOING_CONNECT, /* asking for metadata */
 	KAFKA_DOING_LOOKUP,
 	KAFKA_DOING_READ,
 	KAFKA_DOING_ADMIN
@@ -135,7 +135,7 @@ typedef enum KafkaDoing
 extern void kafka_client_raise(KafkaClient *client, KafkaDoing doing,
 							   rd_kafka_resp_err_t code, const char *text,
 							   const char *topic, int32 partition)
-			pg_attribute_noreturn();
+	pg_attribute_noreturn();
 
 /* Can the same call succeed a moment later, without anybody's help? */
 extern bool kafka_error_is_transient(rd_kafka_resp_err_t code);
@@ -143,4 +143,4 @@ extern bool kafka_error_is_transient(rd_kafka_resp_err_t code);
 /* topic.c */
 extern void kafka_settings_free(KafkaClient *client);
 
-#endif							/* KAFKA_HANDLE_H */
+#endif /* KAFKA_HANDLE_H */

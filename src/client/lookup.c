@@ -30,8 +30,8 @@ build_list(const KafkaLookup *lookups, int nlookups)
 	list = rd_kafka_topic_partition_list_new(nlookups);
 	for (int i = 0; i < nlookups; i++)
 		rd_kafka_topic_partition_list_add(list, lookups[i].topic,
-										  lookups[i].partition)->offset =
-			lookups[i].time_ms;
+										  lookups[i].partition)
+			->offset = lookups[i].time_ms;
 	return list;
 }
 
@@ -40,8 +40,8 @@ build_list(const KafkaLookup *lookups, int nlookups)
  * answer its offset is still our own question.  Returns the first error.
  */
 static rd_kafka_resp_err_t
-read_answers(const rd_kafka_topic_partition_list_t *list,
-			 KafkaLookup *lookups, int *failed)
+read_answers(const rd_kafka_topic_partition_list_t *list, KafkaLookup *lookups,
+			 int *failed)
 {
 	for (int i = 0; i < list->cnt; i++)
 	{
@@ -76,14 +76,14 @@ try_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups,
 void
 kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
 {
-	int64		begin_ms = kafka_clock_ms();
-	int			slice_ms = KAFKA_FIRST_SLICE_MS;
+	int64 begin_ms = kafka_clock_ms();
+	int slice_ms = KAFKA_FIRST_SLICE_MS;
 
 	if (nlookups == 0)
 		return;
 	for (;;)
 	{
-		int			failed;
+		int failed;
 		rd_kafka_resp_err_t err;
 
 		err = try_lookup(client, lookups, nlookups, slice_ms, &failed);

@@ -44,7 +44,7 @@
 typedef struct KafkaClientLease
 {
 	MemoryContextCallback callback;
-	KafkaClient *client;		/* NULL once given back */
+	KafkaClient *client; /* NULL once given back */
 } KafkaClientLease;
 
 /* More idle handles than this a backend does not keep. */
@@ -57,14 +57,15 @@ typedef struct KafkaClientLease
 static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t pool_changed;
 static KafkaClient *idle_clients = NULL;
-static int	idle_count = 0;
+static int idle_count = 0;
 static bool reaper_running = false;
 static bool reaper_joinable = false;
 static bool pool_closed = false;
 static pthread_t reaper;
 
-/* Handles the reaper destroyed, whose descriptors are still on fd.c's books. */
-static int	reaped_count = 0;
+/* Handles the reaper destroyed, whose descriptors are still on fd.c's books.
+ */
+static int reaped_count = 0;
 
 static bool pool_initialized = false;
 
@@ -139,7 +140,7 @@ take_expired(bool all, int64 now_us, int64 *next_deadline_us)
 static int
 destroy_list(KafkaClient *client)
 {
-	int			count = 0;
+	int count = 0;
 
 	while (client)
 	{
@@ -158,13 +159,13 @@ run_reaper(void *arg)
 	pthread_mutex_lock(&pool_mutex);
 	while (!pool_closed && idle_clients)
 	{
-		int64		deadline_us;
-		KafkaClient *expired = take_expired(false, monotonic_us(),
-											&deadline_us);
+		int64 deadline_us;
+		KafkaClient *expired =
+			take_expired(false, monotonic_us(), &deadline_us);
 
 		if (expired)
 		{
-			int			count;
+			int count;
 
 			/* Destroying may take a moment; never with the mutex held. */
 			pthread_mutex_unlock(&pool_mutex);
@@ -193,8 +194,8 @@ run_reaper(void *arg)
 static void
 start_reaper(void)
 {
-	sigset_t	all;
-	sigset_t	saved;
+	sigset_t all;
+	sigset_t saved;
 
 	if (reaper_running)
 		return;
@@ -225,10 +226,10 @@ release_reserved_fds(int count)
 static int
 sweep_pool(bool all)
 {
-	int64		unused;
+	int64 unused;
 	KafkaClient *expired;
-	int			reaped;
-	int			count;
+	int reaped;
+	int count;
 
 	pthread_mutex_lock(&pool_mutex);
 	expired = take_expired(all, monotonic_us(), &unused);
@@ -256,9 +257,8 @@ invalidate_clients(Datum arg, int cacheid, uint32 hashvalue)
 	pthread_mutex_lock(&pool_mutex);
 	for (client = idle_clients; client; client = client->next)
 	{
-		uint32		own = (cacheid == FOREIGNSERVEROID)
-			? client->server_hash
-			: client->mapping_hash;
+		uint32 own = (cacheid == FOREIGNSERVEROID) ? client->server_hash
+												   : client->mapping_hash;
 
 		if (hashvalue == 0 || own == hashvalue)
 			client->stale = true;
@@ -274,9 +274,9 @@ invalidate_clients(Datum arg, int cacheid, uint32 hashvalue)
 static void
 close_pool(int code, Datum arg)
 {
-	bool		join;
+	bool join;
 	KafkaClient *clients;
-	int64		unused;
+	int64 unused;
 
 	pthread_mutex_lock(&pool_mutex);
 	pool_closed = true;
@@ -321,8 +321,7 @@ find_idle(const KafkaConnectionOptions *opts, uint64 fingerprint)
 	{
 		KafkaClient *client = *link;
 
-		if (client->serverid == opts->serverid &&
-			client->umid == opts->umid &&
+		if (client->serverid == opts->serverid && client->umid == opts->umid &&
 			client->fingerprint == fingerprint &&
 			client->creator == MyProcPid && !client->stale)
 		{
@@ -365,10 +364,9 @@ static void
 create_library_handle(KafkaClient *client, const KafkaConnectionOptions *opts)
 {
 	rd_kafka_conf_t *conf = kafka_config_build(opts);
-	char		reason[KAFKA_ERROR_TEXT_MAX];
+	char reason[KAFKA_ERROR_TEXT_MAX];
 
-	client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason,
-							  sizeof(reason));
+	client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof(reason));
 	if (client->rk == NULL)
 	{
 		rd_kafka_conf_destroy(conf);
@@ -382,9 +380,8 @@ create_library_handle(KafkaClient *client, const KafkaConnectionOptions *opts)
 	rd_kafka_set_log_queue(client->rk, NULL);
 	client->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (client->event_fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create an event descriptor: %m")));
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not create an event descriptor: %m")));
 	kafka_client_watch_queue(client, client->main_queue);
 }
 
@@ -403,7 +400,7 @@ drop_lease(void *arg)
 KafkaClient *
 kafka_client_acquire(const KafkaConnectionOptions *opts)
 {
-	uint64		fingerprint = kafka_config_fingerprint(opts);
+	uint64 fingerprint = kafka_config_fingerprint(opts);
 	KafkaClientLease *lease;
 	KafkaClient *client;
 
@@ -414,26 +411,27 @@ kafka_client_acquire(const KafkaConnectionOptions *opts)
 	lease = palloc0(sizeof(KafkaClientLease));
 	lease->callback.func = drop_lease;
 	lease->callback.arg = lease;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext,
-									   &lease->callback);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &lease->callback);
 
 	client = find_idle(opts, fingerprint);
 	if (client == NULL)
 	{
 		if (!AcquireExternalFD())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("could not connect to Kafka server \"%s\": too many open files",
-							opts->server_name),
-					 errhint("Raise max_files_per_process, or close handles with kafka.disconnect().")));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg(
+					 "could not connect to Kafka server \"%s\": too many open files",
+					 opts->server_name),
+				 errhint(
+					 "Raise max_files_per_process, or close handles with kafka.disconnect().")));
 		client = calloc(1, sizeof(KafkaClient));
 		if (client == NULL || !describe_client(client, opts))
 		{
 			ReleaseExternalFD();
 			free(client);
 			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory")));
+					(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 		}
 		lease->client = client;
 		client->fingerprint = fingerprint;
@@ -462,9 +460,8 @@ kafka_client_release(KafkaClient *client)
 	 * cheaper to make anew than to trust.
 	 */
 	if (client->unfit || !client->answered || client->idle_timeout_ms == 0 ||
-		client->fault.code != RD_KAFKA_RESP_ERR_NO_ERROR ||
-		pool_closed || client->creator != MyProcPid ||
-		idle_count >= MAX_IDLE_CLIENTS)
+		client->fault.code != RD_KAFKA_RESP_ERR_NO_ERROR || pool_closed ||
+		client->creator != MyProcPid || idle_count >= MAX_IDLE_CLIENTS)
 	{
 		destroy_client(client);
 		ReleaseExternalFD();
@@ -472,8 +469,8 @@ kafka_client_release(KafkaClient *client)
 	}
 
 	pthread_mutex_lock(&pool_mutex);
-	client->idle_until_us = monotonic_us() +
-		(int64) client->idle_timeout_ms * 1000;
+	client->idle_until_us =
+		monotonic_us() + (int64) client->idle_timeout_ms * 1000;
 	client->stale = false;
 	client->next = idle_clients;
 	idle_clients = client;

@@ -39,8 +39,8 @@
 static void
 note_advertised(KafkaClient *client, const rd_kafka_metadata_t *metadata)
 {
-	char		list[KAFKA_ERROR_TEXT_MAX];
-	int			used = 0;
+	char list[KAFKA_ERROR_TEXT_MAX];
+	int used = 0;
 
 	for (int i = 0; i < metadata->broker_cnt && used < sizeof(list) - 1; i++)
 		used += snprintf(list + used, sizeof(list) - used, "%s\"%s:%d\"",
@@ -57,15 +57,15 @@ note_advertised(KafkaClient *client, const rd_kafka_metadata_t *metadata)
 static const rd_kafka_metadata_t *
 ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
 {
-	int64		begin_ms = kafka_clock_ms();
-	int64		down_since_ms = 0;
-	int			slice_ms = KAFKA_FIRST_SLICE_MS;
+	int64 begin_ms = kafka_clock_ms();
+	int64 down_since_ms = 0;
+	int slice_ms = KAFKA_FIRST_SLICE_MS;
 
 	for (;;)
 	{
 		const rd_kafka_metadata_t *metadata;
 		rd_kafka_resp_err_t err;
-		int64		now_ms;
+		int64 now_ms;
 
 		err = rd_kafka_metadata(client->rk, rkt == NULL, rkt, &metadata,
 								slice_ms);
@@ -96,8 +96,8 @@ ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
 static int
 compare_int32(const void *a, const void *b)
 {
-	int32		x = *(const int32 *) a;
-	int32		y = *(const int32 *) b;
+	int32 x = *(const int32 *) a;
+	int32 y = *(const int32 *) b;
 
 	return (x > y) - (x < y);
 }
@@ -110,8 +110,7 @@ copy_topic(KafkaTopic *topic, const rd_kafka_metadata_topic_t *source)
 	topic->partitions = palloc(sizeof(int32) * Max(source->partition_cnt, 1));
 	for (int i = 0; i < source->partition_cnt; i++)
 		topic->partitions[i] = source->partitions[i].id;
-	qsort(topic->partitions, topic->npartitions, sizeof(int32),
-		  compare_int32);
+	qsort(topic->partitions, topic->npartitions, sizeof(int32), compare_int32);
 }
 
 static int
@@ -127,7 +126,7 @@ list_topics(KafkaClient *client, int *ntopics)
 {
 	const rd_kafka_metadata_t *metadata = ask_metadata(client, NULL);
 	KafkaTopic *topics = NULL;
-	int			count = 0;
+	int count = 0;
 
 	PG_TRY();
 	{
@@ -151,7 +150,7 @@ list_topics(KafkaClient *client, int *ntopics)
 static void
 raise_unknown_topic(KafkaClient *client, const char *name)
 {
-	int			ntopics;
+	int ntopics;
 	KafkaTopic *topics = list_topics(client, &ntopics);
 	const char **names = palloc(sizeof(char *) * Max(ntopics, 1));
 	const char *nearest;
@@ -165,8 +164,9 @@ raise_unknown_topic(KafkaClient *client, const char *name)
 			 errdetail("Kafka server \"%s\" shows this user %d topics.",
 					   client->server_name, ntopics),
 			 nearest
-			 ? errhint("Perhaps you meant the topic \"%s\".", nearest)
-			 : errhint("Check the \"topic\" option of the foreign table.")));
+				 ? errhint("Perhaps you meant the topic \"%s\".", nearest)
+				 : errhint(
+					   "Check the \"topic\" option of the foreign table.")));
 }
 
 /*
@@ -193,14 +193,14 @@ read_topic_answer(const rd_kafka_metadata_t *metadata, KafkaTopic *topic,
 static void
 describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic)
 {
-	int64		begin_ms = kafka_clock_ms();
+	int64 begin_ms = kafka_clock_ms();
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
 	for (;;)
 	{
 		rd_kafka_topic_t *rkt = rd_kafka_topic_new(client->rk, name, NULL);
 		const rd_kafka_metadata_t *metadata = NULL;
-		bool		settled = false;
+		bool settled = false;
 
 		if (rkt == NULL)
 			kafka_client_raise(client, KAFKA_DOING_CONNECT,
@@ -246,14 +246,14 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
 						  int *ntopics)
 {
 	KafkaTopic *topics;
-	text	   *anchored = cstring_to_text(psprintf("^(?:%s)$", pattern));
-	int			count;
-	int			kept = 0;
+	text *anchored = cstring_to_text(psprintf("^(?:%s)$", pattern));
+	int count;
+	int kept = 0;
 
 	topics = list_topics(client, &count);
 	for (int i = 0; i < count; i++)
 	{
-		char	   *name = topics[i].name;
+		char *name = topics[i].name;
 
 		if (strncmp(name, "__", 2) == 0)
 			continue;
@@ -268,10 +268,11 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
 const char *
 kafka_client_cluster_id(KafkaClient *client)
 {
-	/* Comes with the metadata, so this does not block once a topic is known. */
+	/* Comes with the metadata, so this does not block once a topic is known.
+	 */
 	if (client->cluster_id == NULL)
-		client->cluster_id = rd_kafka_clusterid(client->rk,
-												KAFKA_MAX_SLICE_MS);
+		client->cluster_id =
+			rd_kafka_clusterid(client->rk, KAFKA_MAX_SLICE_MS);
 	return client->cluster_id ? client->cluster_id : "";
 }
 
@@ -295,8 +296,8 @@ kafka_settings_free(KafkaClient *client)
 static int64
 parse_limit(const char *value)
 {
-	char	   *end;
-	int64		limit;
+	char *end;
+	int64 limit;
 
 	errno = 0;
 	limit = strtoi64(value, &end, 10);
@@ -312,7 +313,7 @@ read_settings(const rd_kafka_event_t *event, KafkaTopicSettings *settings)
 	const rd_kafka_DescribeConfigs_result_t *result;
 	const rd_kafka_ConfigResource_t **resources;
 	const rd_kafka_ConfigEntry_t **entries;
-	size_t		count = 0;
+	size_t count = 0;
 
 	memset(settings, 0, sizeof(*settings));
 	settings->before_max_ms = PG_INT64_MAX;
@@ -345,7 +346,8 @@ read_settings(const rd_kafka_event_t *event, KafkaTopicSettings *settings)
 	}
 }
 
-/* Sends the question and waits for the answer, not longer than fetch_timeout. */
+/* Sends the question and waits for the answer, not longer than fetch_timeout.
+ */
 static void
 ask_settings(KafkaClient *client, const char *topic,
 			 KafkaTopicSettings *settings)
@@ -354,19 +356,19 @@ ask_settings(KafkaClient *client, const char *topic,
 	rd_kafka_AdminOptions_t *options;
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
 	rd_kafka_event_t *event = NULL;
-	char		reason[KAFKA_ERROR_TEXT_MAX];
+	char reason[KAFKA_ERROR_TEXT_MAX];
 
 	resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
 	options = rd_kafka_AdminOptions_new(client->rk,
 										RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
 	rd_kafka_AdminOptions_set_request_timeout(options,
-											  client->fetch_timeout_ms,
-											  reason, sizeof(reason));
+											  client->fetch_timeout_ms, reason,
+											  sizeof(reason));
 	PG_TRY();
 	{
 		rd_kafka_DescribeConfigs(client->rk, &resource, 1, options, queue);
-		event = kafka_client_await_event(client, queue,
-										 client->fetch_timeout_ms);
+		event =
+			kafka_client_await_event(client, queue, client->fetch_timeout_ms);
 		read_settings(event, settings);
 	}
 	PG_FINALLY();
@@ -383,7 +385,7 @@ ask_settings(KafkaClient *client, const char *topic,
 static double
 elapsed_ms(instr_time since)
 {
-	instr_time	now;
+	instr_time now;
 
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, since);
@@ -407,10 +409,10 @@ kafka_client_topic_settings(KafkaClient *client, const char *topic)
 	ask_settings(client, topic, &settings);
 	if (entry == NULL)
 	{
-		entry = malloc(offsetof(KafkaSettingsEntry, topic) +
-					   strlen(topic) + 1);
+		entry =
+			malloc(offsetof(KafkaSettingsEntry, topic) + strlen(topic) + 1);
 		if (entry == NULL)
-			return settings;	/* asked again next time */
+			return settings; /* asked again next time */
 		strcpy(entry->topic, topic);
 		entry->next = client->settings;
 		client->settings = entry;

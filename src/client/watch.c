@@ -28,13 +28,16 @@
 static void
 raise_truncated(KafkaCursorPart *part, int64 end)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("topic \"%s\" partition %d was truncated or recreated while it was read",
-					part->read.topic, part->read.partition),
-			 errdetail("Its end was offset %lld when the scan began and is %lld now.",
-					   (long long) part->read.end, (long long) end),
-			 errhint("Run the query again.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg(
+			 "topic \"%s\" partition %d was truncated or recreated while it was read",
+			 part->read.topic, part->read.partition),
+		 errdetail(
+			 "Its end was offset %lld when the scan began and is %lld now.",
+			 (long long) part->read.end, (long long) end),
+		 errhint("Run the query again.")));
 }
 
 /* Asks one partition's start and end. */
@@ -57,13 +60,13 @@ ask_log(KafkaCursor *cursor, KafkaCursorPart *part, int64 *start, int64 *end)
 static int64
 count_lost(const KafkaCursorPart *part, int64 start)
 {
-	int64		lost = 0;
+	int64 lost = 0;
 
 	for (int r = part->range; r < part->read.nranges; r++)
 	{
-		KafkaRange	gone = kafka_range_intersect(part->read.ranges[r],
-												 (KafkaRange) {part->position,
-												 start});
+		KafkaRange gone =
+			kafka_range_intersect(part->read.ranges[r],
+								  (KafkaRange){part->position, start});
 
 		if (!kafka_range_is_empty(gone))
 			lost += gone.end - gone.start;
@@ -78,9 +81,9 @@ count_lost(const KafkaCursorPart *part, int64 start)
 static void
 handle_out_of_range(KafkaCursor *cursor, KafkaCursorPart *part)
 {
-	int64		start;
-	int64		end;
-	int64		lost;
+	int64 start;
+	int64 end;
+	int64 lost;
 
 	ask_log(cursor, part, &start, &end);
 	if (end < part->read.end)
@@ -89,13 +92,15 @@ handle_out_of_range(KafkaCursor *cursor, KafkaCursorPart *part)
 	if (start > part->position)
 	{
 		lost = count_lost(part, start);
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("%lld messages of topic \"%s\" partition %d were removed before they could be read",
-						(long long) lost, part->read.topic,
-						part->read.partition),
-				 errdetail("Offset %lld was to be read next; the earliest offset kept by the broker is now %lld.",
-						   (long long) part->position, (long long) start)));
+		ereport(
+			WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg(
+				 "%lld messages of topic \"%s\" partition %d were removed before they could be read",
+				 (long long) lost, part->read.topic, part->read.partition),
+			 errdetail(
+				 "Offset %lld was to be read next; the earliest offset kept by the broker is now %lld.",
+				 (long long) part->position, (long long) start)));
 	}
 	if (kafka_cursor_pass(cursor, part, start))
 		kafka_cursor_start_part(cursor, part);
@@ -108,7 +113,7 @@ kafka_cursor_handle_event(KafkaCursor *cursor, KafkaCursorPart *part,
 						  const rd_kafka_message_t *event)
 {
 	rd_kafka_resp_err_t code = event->err;
-	char		text[KAFKA_ERROR_TEXT_MAX];
+	char text[KAFKA_ERROR_TEXT_MAX];
 
 	switch (code)
 	{
@@ -129,7 +134,7 @@ kafka_cursor_handle_event(KafkaCursor *cursor, KafkaCursorPart *part,
 			break;
 	}
 	if (kafka_error_is_transient(code))
-		return;					/* the library tries again by itself */
+		return; /* the library tries again by itself */
 	strlcpy(text, rd_kafka_message_errstr(event), sizeof(text));
 	kafka_client_raise(cursor->client, KAFKA_DOING_READ, code, text,
 					   part->read.topic, part->read.partition);
@@ -140,9 +145,9 @@ static void
 check_leaders(KafkaCursor *cursor)
 {
 	KafkaLookup *lookups = palloc(sizeof(KafkaLookup) * cursor->nparts);
-	KafkaCursorPart **asked = palloc(sizeof(KafkaCursorPart *) *
-									 cursor->nparts);
-	int			count = 0;
+	KafkaCursorPart **asked =
+		palloc(sizeof(KafkaCursorPart *) * cursor->nparts);
+	int count = 0;
 
 	for (int i = 0; i < cursor->nparts; i++)
 	{
@@ -159,7 +164,7 @@ check_leaders(KafkaCursor *cursor)
 	/* That a topic was deleted is known to the metadata first. */
 	for (int i = 0; i < cursor->ntopics; i++)
 	{
-		char	   *name = unconstify(char *, cursor->topics[i].name);
+		char *name = unconstify(char *, cursor->topics[i].name);
 
 		(void) kafka_client_describe_topics(cursor->client, &name, 1);
 	}
@@ -202,9 +207,9 @@ void
 kafka_cursor_watch_silence(KafkaCursor *cursor)
 {
 	KafkaClient *client = cursor->client;
-	int64		silent_ms = kafka_clock_ms() - cursor->last_news_ms;
-	int64		next_ms = (int64) client->fetch_timeout_ms *
-		(cursor->asked_leaders + 1);
+	int64 silent_ms = kafka_clock_ms() - cursor->last_news_ms;
+	int64 next_ms =
+		(int64) client->fetch_timeout_ms * (cursor->asked_leaders + 1);
 	KafkaCursorPart *part;
 
 	if (silent_ms < next_ms && silent_ms < client->max_silence_ms)
@@ -227,7 +232,7 @@ char *
 kafka_cursor_describe_open(const KafkaCursor *cursor)
 {
 	StringInfoData buf;
-	int			named = 0;
+	int named = 0;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < cursor->nparts; i++)
@@ -242,8 +247,8 @@ kafka_cursor_describe_open(const KafkaCursor *cursor)
 							 cursor->stats.parts_open - named);
 			break;
 		}
-		appendStringInfo(&buf, "%s%s/%d", named ? ", " : "",
-						 part->read.topic, part->read.partition);
+		appendStringInfo(&buf, "%s%s/%d", named ? ", " : "", part->read.topic,
+						 part->read.partition);
 		named++;
 	}
 	return buf.data;

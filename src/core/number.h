@@ -41,13 +41,13 @@ extern bool kafka_number_to_float(const char *text, size_t length,
 /* A decimal number whose exponent is zero or left out: unscaled / 10^scale */
 typedef struct KafkaDecimal
 {
-	int64_t		unscaled;
-	int			scale;			/* digits after the point */
-	int			whole_digits;	/* digits before it, leading zeros left out */
+	int64_t unscaled;
+	int scale;        /* digits after the point */
+	int whole_digits; /* digits before it, leading zeros left out */
 } KafkaDecimal;
 
 /* At most 18 digits in all, and at least one on each side of a point. */
 extern bool kafka_number_to_decimal(const char *text, size_t length,
 									KafkaDecimal *decimal);
 
-#endif							/* KAFKA_NUMBER_H */
+#endif /* KAFKA_NUMBER_H */

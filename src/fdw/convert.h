@@ -29,44 +29,43 @@
 /* Where fields come from: what is known of their bytes, and what they mean */
 typedef enum KafkaSource
 {
-	KAFKA_SOURCE_JSON,			/* values of a JSON document: sound UTF-8,
-								 * converted as json_to_record does */
-	KAFKA_SOURCE_CSV,			/* sound text in the server's encoding */
-	KAFKA_SOURCE_TEXT,			/* text for the type's input function, not
-								 * verified: json and jsonb as UTF-8, all
-								 * others in the server's encoding */
-	KAFKA_SOURCE_BYTES			/* the same, but bytea takes it as it is */
+	KAFKA_SOURCE_JSON, /* values of a JSON document: sound UTF-8,
+						* converted as json_to_record does */
+	KAFKA_SOURCE_CSV,  /* sound text in the server's encoding */
+	KAFKA_SOURCE_TEXT, /* text for the type's input function, not
+						* verified: json and jsonb as UTF-8, all
+						* others in the server's encoding */
+	KAFKA_SOURCE_BYTES /* the same, but bytea takes it as it is */
 } KafkaSource;
 
 typedef struct KafkaConversion KafkaConversion;
 
-typedef bool (*KafkaFastFunction) (const KafkaConversion *conversion,
-								   const KafkaJsonValue *field,
-								   Datum *value);
+typedef bool (*KafkaFastFunction)(const KafkaConversion *conversion,
+								  const KafkaJsonValue *field, Datum *value);
 
 struct KafkaConversion
 {
 	/* Set once */
 	KafkaFastFunction fast;
-	const char *name;			/* of the column */
-	Oid			type;
-	Oid			base_type;		/* of a domain, else type */
-	int32		typmod;			/* of base_type */
-	bool		is_domain;
-	bool		is_record;		/* json_to_record itself does it */
-	bool		is_pure;		/* converting runs only the server's own code,
-								 * which holds no resource while it does */
-	bool		is_trusted;		/* fields are sound text as they come */
+	const char *name; /* of the column */
+	Oid type;
+	Oid base_type; /* of a domain, else type */
+	int32 typmod;  /* of base_type */
+	bool is_domain;
+	bool is_record;  /* json_to_record itself does it */
+	bool is_pure;    /* converting runs only the server's own code,
+					  * which holds no resource while it does */
+	bool is_trusted; /* fields are sound text as they come */
 	KafkaSource source;
 	KafkaTimeFormat time_format;
-	MemoryContext context;		/* for what follows */
+	MemoryContext context; /* for what follows */
 
 	/* Made at first need; kafka_conversion_forget throws it away */
-	bool		ready;
-	FmgrInfo	input;			/* base_type's input, or json_to_record */
-	Oid			input_param;
-	ReturnSetInfo *result;		/* for json_to_record: its descriptor */
-	void	   *domain_cache;	/* domain_check's */
+	bool ready;
+	FmgrInfo input; /* base_type's input, or json_to_record */
+	Oid input_param;
+	ReturnSetInfo *result; /* for json_to_record: its descriptor */
+	void *domain_cache;    /* domain_check's */
 };
 
 /*
@@ -137,4 +136,4 @@ extern char *kafka_convert_utf8(const char *text, size_t length);
 extern KafkaFastFunction
 kafka_convert_choose_fast(const KafkaConversion *conversion);
 
-#endif							/* KAFKA_CONVERT_H */
+#endif /* KAFKA_CONVERT_H */

@@ -135,7 +135,7 @@ split_csv(KafkaDecoder *decoder, Document document, int *nfields)
 			decoder, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
 			psprintf("message is not valid text in encoding \"%s\"",
 					 pg_encoding_to_char(encoding)),
-			psprintf("Its first byte that is not is byte %d",
+			psprintf("An invalid byte sequence starts at byte %d",
 					 pg_encoding_verifymbstr(encoding, document.text,
 											 (int) document.length)));
 		return false;
@@ -161,8 +161,7 @@ split_csv(KafkaDecoder *decoder, Document document, int *nfields)
 			? "extra data after last expected column"
 			: psprintf("missing data for column \"%s\"",
 					   decoder->csv_names[*nfields]),
-		psprintf("The message has %d fields, the table has %d columns for "
-				 "them",
+		psprintf("Fields of the message: %d, columns of the table: %d",
 				 *nfields, decoder->csv_columns));
 	return false;
 }

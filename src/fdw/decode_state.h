@@ -19,32 +19,32 @@
 typedef enum KafkaColumnGroup
 {
 	KAFKA_GROUP_PAYLOAD,
-	KAFKA_GROUP_KEY,			/* fields of a JSON key */
-	KAFKA_GROUP_RECORD			/* roles; each stands for itself */
+	KAFKA_GROUP_KEY,   /* fields of a JSON key */
+	KAFKA_GROUP_RECORD /* roles; each stands for itself */
 } KafkaColumnGroup;
 
 /* How one column gets its value. */
 typedef struct KafkaColumnPlan
 {
-	int			out;			/* where its value goes among those asked for;
-								 * -1 when it is only tried */
-	AttrNumber	attnum;
-	int			field;			/* csv: index of its field */
-	KafkaRole	role;
+	int out; /* where its value goes among those asked for;
+			  * -1 when it is only tried */
+	AttrNumber attnum;
+	int field; /* csv: index of its field */
+	KafkaRole role;
 	KafkaColumnGroup group;
 	KafkaConversion conversion;
-	char	   *cached_text;	/* role topic or timestamp_type as plain text:
-								 * what cached was made of; NULL before */
-	Datum		cached;
+	char *cached_text; /* role topic or timestamp_type as plain text:
+						* what cached was made of; NULL before */
+	Datum cached;
 } KafkaColumnPlan;
 
 /* A step that may raise an error, put off until it can be guarded. */
 typedef struct KafkaPendingStep
 {
-	KafkaColumnPlan *plan;		/* NULL to ask jsonb_in about a document */
+	KafkaColumnPlan *plan; /* NULL to ask jsonb_in about a document */
 	KafkaColumnGroup group;
-	KafkaJsonValue field;		/* to be converted, or the document's text */
-	bool		dropped;		/* its document turned out to be none */
+	KafkaJsonValue field; /* to be converted, or the document's text */
+	bool dropped;         /* its document turned out to be none */
 } KafkaPendingStep;
 
 struct KafkaDecoder
@@ -54,47 +54,47 @@ struct KafkaDecoder
 	KafkaFraming framing;
 	KafkaOnError on_error;
 	KafkaCsvDialect csv;
-	bool		csv_strict;
-	int			csv_columns;	/* payload columns of the table */
-	int			csv_max_fields; /* of them, as many as must be stored */
-	const char **csv_names;		/* of the columns, for what is missing */
-	bool		parses_payload;
-	bool		parses_key;
-	bool		reads_payload;	/* see kafka_decoder_reads_payload */
-	KafkaColumnPlan *payload;	/* columns of each group */
-	int			npayload;
+	bool csv_strict;
+	int csv_columns;        /* payload columns of the table */
+	int csv_max_fields;     /* of them, as many as must be stored */
+	const char **csv_names; /* of the columns, for what is missing */
+	bool parses_payload;
+	bool parses_key;
+	bool reads_payload;       /* see kafka_decoder_reads_payload */
+	KafkaColumnPlan *payload; /* columns of each group */
+	int npayload;
 	KafkaColumnPlan *key;
-	int			nkey;
+	int nkey;
 	KafkaColumnPlan *record;
-	int			nrecord;
-	int		   *nulls;			/* places of dropped and generated columns */
-	int			nnulls;
-	KafkaColumnPlan *junk;		/* NULL when not asked for */
+	int nrecord;
+	int *nulls; /* places of dropped and generated columns */
+	int nnulls;
+	KafkaColumnPlan *junk; /* NULL when not asked for */
 	KafkaColumnPlan *junk_error;
-	KafkaJson  *json;			/* parsers; NULL when there is nothing to parse */
-	KafkaJson  *key_json;
-	MemoryContext decoder_context;	/* all of this lives here */
-	MemoryContext message_context;	/* values; reset by each run */
+	KafkaJson *json; /* parsers; NULL when there is nothing to parse */
+	KafkaJson *key_json;
+	MemoryContext decoder_context;  /* all of this lives here */
+	MemoryContext message_context;  /* values; reset by each run */
 	MemoryContext function_context; /* state of conversions; reset when one
 									 * failed */
 
 	/* Buffers, used again for each message */
-	KafkaJsonValue *fields;		/* one for each of payload */
+	KafkaJsonValue *fields; /* one for each of payload */
 	KafkaJsonValue *key_fields;
 	KafkaCsvField *csv_fields;
-	char	   *csv_buffer;
-	size_t		csv_buffer_size;
-	KafkaPendingStep *pending;	/* room for every column and two documents */
+	char *csv_buffer;
+	size_t csv_buffer_size;
+	KafkaPendingStep *pending; /* room for every column and two documents */
 
 	/* The current message */
 	const KafkaMessage *message;
-	Datum	   *values;
-	bool	   *isnull;
-	int			npending;
-	int			next_pending;	/* the first one not done */
+	Datum *values;
+	bool *isnull;
+	int npending;
+	int next_pending;               /* the first one not done */
 	const KafkaColumnPlan *current; /* column being converted, or NULL */
-	KafkaGuard	guard;
-	StringInfo	faults;			/* NULL for a good message */
+	KafkaGuard guard;
+	StringInfo faults; /* NULL for a good message */
 };
 
 /*
@@ -102,8 +102,7 @@ struct KafkaDecoder
  * says.  detail, a sentence without period, may be NULL.
  */
 extern void kafka_decode_report_fault(KafkaDecoder *decoder, int sqlerrcode,
-									  const char *message,
-									  const char *detail);
+									  const char *message, const char *detail);
 
 /* Puts off the conversion of a column. */
 extern void kafka_decode_defer_column(KafkaDecoder *decoder,
@@ -136,4 +135,4 @@ kafka_decode_store(KafkaDecoder *decoder, const KafkaColumnPlan *plan,
 	}
 }
 
-#endif							/* KAFKA_DECODE_STATE_H */
+#endif /* KAFKA_DECODE_STATE_H */

@@ -21,8 +21,8 @@
 
 typedef struct DeparseContext
 {
-	List	   *context;
-	bool		verbose;
+	List *context;
+	bool verbose;
 } DeparseContext;
 
 static char *
@@ -30,8 +30,7 @@ deparse_value(Node *expr, void *arg)
 {
 	DeparseContext *deparse = (DeparseContext *) arg;
 
-	return deparse_expression(expr, deparse->context, deparse->verbose,
-							  false);
+	return deparse_expression(expr, deparse->context, deparse->verbose, false);
 }
 
 static void
@@ -59,7 +58,7 @@ explain_partitions(const KafkaScanState *scan, const char *pushed,
 	initStringInfo(&buf);
 	if (es->analyze && scan->reader)
 	{
-		int			total = 0;
+		int total = 0;
 
 		for (int t = 0; t < scan->reader->ntopics; t++)
 			total += scan->reader->topics[t].nparts;
@@ -85,12 +84,13 @@ static void
 explain_stop(const KafkaScanState *scan, const char *offsets,
 			 const char *times, ExplainState *es)
 {
-	char	   *pushed = join_sides(offsets, times);
+	char *pushed = join_sides(offsets, times);
 	const char *reason;
 
 	if (!kafka_enable_pushdown || pushed[0] == '\0')
-		reason = offsets || times ? "end of topic: kafka_fdw.enable_pushdown is off"
-			: "end of topic";
+		reason = offsets || times
+					 ? "end of topic: kafka_fdw.enable_pushdown is off"
+					 : "end of topic";
 	else if (es->analyze && scan->reader && times)
 		reason = psprintf("%s (%s)", pushed,
 						  kafka_stop_reason_text(scan->reader->stop_reason));
@@ -98,8 +98,9 @@ explain_stop(const KafkaScanState *scan, const char *offsets,
 		reason = psprintf("%s (%s)", pushed,
 						  kafka_stop_reason_text(KAFKA_STOP_DECLARED));
 	else if (times)
-		reason = psprintf("%s (where the topic's settings bound the disorder of record times, else end of topic)",
-						  pushed);
+		reason = psprintf(
+			"%s (where the topic's settings bound the disorder of record times, else end of topic)",
+			pushed);
 	else
 		reason = pushed;
 	ExplainPropertyText("Stop", reason, es);
@@ -109,20 +110,20 @@ static void
 explain_bounds(const KafkaScanState *scan, List *exprs,
 			   DeparseContext *deparse, ExplainState *es)
 {
-	TupleDesc	tupdesc = RelationGetDescr(scan->rel);
-	KafkaPushdownColumns columns = kafka_pushdown_columns(0, scan->columns,
-														  tupdesc);
+	TupleDesc tupdesc = RelationGetDescr(scan->rel);
+	KafkaPushdownColumns columns =
+		kafka_pushdown_columns(0, scan->columns, tupdesc);
 	const char *names[KAFKA_DIMENSION_COUNT] = {0};
-	char	   *partitions;
-	char	   *start;
+	char *partitions;
+	char *start;
 
 	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 	{
 		if (columns.attnum[d] > 0)
-			names[d] = quote_identifier(NameStr(TupleDescAttr(tupdesc,
-															  columns.attnum[d] - 1)->attname));
+			names[d] = quote_identifier(NameStr(
+				TupleDescAttr(tupdesc, columns.attnum[d] - 1)->attname));
 	}
-#define DESCRIBE(dimension, side) \
+#define DESCRIBE(dimension, side)                                           \
 	kafka_pushdown_describe(scan->condition, dimension, side, names, exprs, \
 							deparse_value, deparse)
 	partitions = DESCRIBE(KAFKA_DIMENSION_PARTITION, KAFKA_SIDE_BOTH);
@@ -143,9 +144,9 @@ static void
 explain_counts(const KafkaScanState *scan, ExplainState *es)
 {
 	KafkaReader *reader = scan->reader;
-	int64		messages = 0;
-	int64		bytes = 0;
-	int64		wait_us = 0;
+	int64 messages = 0;
+	int64 bytes = 0;
+	int64 wait_us = 0;
 
 	if (reader)
 	{
@@ -181,8 +182,8 @@ kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	 * The scan node is its own ancestor here: value expressions refer to
 	 * other relations through parameters, which deparse looks up from it.
 	 */
-	deparse.context = set_deparse_context_plan(es->deparse_cxt, (Plan *) plan,
-											   NIL);
+	deparse.context =
+		set_deparse_context_plan(es->deparse_cxt, (Plan *) plan, NIL);
 	deparse.verbose = es->verbose || list_length(es->rtable) > 1;
 	explain_topic(scan->table, es);
 	explain_bounds(scan, plan->fdw_exprs, &deparse, es);

@@ -21,34 +21,34 @@
 /* The members of a plan's fdw_private list. */
 typedef enum KafkaScanPrivate
 {
-	KafkaScanPrivateCondition,	/* List: see pushdown.h */
-	KafkaScanPrivateAttnums,	/* IntList: the columns needed, those the
-								 * filter needs first */
-	KafkaScanPrivateFilterCount,	/* Integer: how many of them the filter needs
-									 * before the others are; 0 when all are
-									 * decoded at once */
-	KafkaScanPrivateHasScanTlist,	/* Boolean: the scan tuple has these columns
-									 * first, in this order; else the table's */
-	KafkaScanPrivateHasLimit	/* Boolean: a LIMIT may end the scan early */
+	KafkaScanPrivateCondition,    /* List: see pushdown.h */
+	KafkaScanPrivateAttnums,      /* IntList: the columns needed, those the
+								   * filter needs first */
+	KafkaScanPrivateFilterCount,  /* Integer: how many of them the filter needs
+								   * before the others are; 0 when all are
+								   * decoded at once */
+	KafkaScanPrivateHasScanTlist, /* Boolean: the scan tuple has these columns
+								   * first, in this order; else the table's */
+	KafkaScanPrivateHasLimit      /* Boolean: a LIMIT may end the scan early */
 } KafkaScanPrivate;
 
 typedef struct KafkaScanState
 {
 	/* Unchanging, from the plan */
-	Relation	rel;
+	Relation rel;
 	KafkaTableOptions *table;
 	KafkaColumnOptions *columns;
-	List	   *condition;
-	List	   *value_states;	/* ExprState of each value in fdw_exprs */
-	bool		has_limit;
+	List *condition;
+	List *value_states; /* ExprState of each value in fdw_exprs */
+	bool has_limit;
 	ExprContext *econtext;
 
 	/* Mutable */
-	KafkaReader *reader;		/* NULL until the first fetch */
-	bool		started;		/* the reader reads by current parameters */
+	KafkaReader *reader; /* NULL until the first fetch */
+	bool started;        /* the reader reads by current parameters */
 	TupleTableSlot *slot;
-	int			parts_read;		/* partitions started, largest of all starts */
-	int			parts_total;
+	int parts_read; /* partitions started, largest of all starts */
+	int parts_total;
 } KafkaScanState;
 
 /* plan.c */
@@ -56,8 +56,7 @@ extern void kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 								   Oid foreigntableid);
 extern void kafkaGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel,
 								 Oid foreigntableid);
-extern ForeignScan *kafkaGetForeignPlan(PlannerInfo *root,
-										RelOptInfo *baserel,
+extern ForeignScan *kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel,
 										Oid foreigntableid,
 										ForeignPath *best_path, List *tlist,
 										List *scan_clauses, Plan *outer_plan);
@@ -81,8 +80,7 @@ extern TupleTableSlot *kafka_slot_create(TupleDesc descriptor, Relation rel,
 										 const KafkaTableOptions *table,
 										 const KafkaColumnOptions *columns,
 										 List *attnums, int filter_count,
-										 bool has_scan_tlist,
-										 int64 *rejected);
+										 bool has_scan_tlist, int64 *rejected);
 
 /*
  * Stores a message, whose bytes must stay valid until the slot is cleared;
@@ -95,8 +93,8 @@ extern bool kafka_slot_store(TupleTableSlot *slot,
  * Which columns of the table can be bounded, and of what type; used when
  * planning and by functions.
  */
-extern KafkaPushdownColumns kafka_pushdown_columns(Index relid,
-												   const KafkaColumnOptions *columns,
-												   TupleDesc tupdesc);
+extern KafkaPushdownColumns
+kafka_pushdown_columns(Index relid, const KafkaColumnOptions *columns,
+					   TupleDesc tupdesc);
 
-#endif							/* KAFKA_FDW_H */
+#endif /* KAFKA_FDW_H */

@@ -14,9 +14,9 @@
 /* What the guarded code says of itself, before each step that may fail. */
 typedef struct KafkaGuard
 {
-	bool		is_pure;		/* runs only the server's own code, which has
-								 * nothing open when it raises an error */
-	bool		takes_depth;	/* too deep nesting is the data's fault too */
+	bool is_pure;     /* runs only the server's own code, which has
+					   * nothing open when it raises an error */
+	bool takes_depth; /* too deep nesting is the data's fault too */
 } KafkaGuard;
 
 /*
@@ -29,7 +29,7 @@ typedef struct KafkaGuard
  * what is pure can be guarded: an error of anything else becomes an error
  * that says so.
  */
-extern bool kafka_guard_run(const KafkaGuard *guard, void (*work) (void *arg),
+extern bool kafka_guard_run(const KafkaGuard *guard, void (*work)(void *arg),
 							void *arg, char **message);
 
-#endif							/* KAFKA_GUARD_H */
+#endif /* KAFKA_GUARD_H */

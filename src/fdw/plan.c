@@ -80,13 +80,13 @@ kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 					   Oid foreigntableid)
 {
 	KafkaPlanState *state = palloc0(sizeof(KafkaPlanState));
-	Relation	rel = table_open(foreigntableid, NoLock);
+	Relation rel = table_open(foreigntableid, NoLock);
 	KafkaColumnOptions *columns;
 
 	state->table = kafka_option_read_table(foreigntableid);
 	columns = kafka_option_read_columns(state->table, RelationGetDescr(rel));
-	state->columns = kafka_pushdown_columns(baserel->relid, columns,
-											RelationGetDescr(rel));
+	state->columns =
+		kafka_pushdown_columns(baserel->relid, columns, RelationGetDescr(rel));
 	table_close(rel, NoLock);
 	baserel->fdw_private = state;
 
@@ -104,12 +104,11 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 			   Cost *startup_cost, Cost *total_cost)
 {
 	KafkaPlanState *state = baserel->fdw_private;
-	List	   *clauses = list_concat_copy(baserel->baserestrictinfo,
-										   param_clauses);
-	List	   *understood = NIL;
-	ListCell   *lc;
-	double		messages;
-	QualCost	qual_cost;
+	List *clauses = list_concat_copy(baserel->baserestrictinfo, param_clauses);
+	List *understood = NIL;
+	ListCell *lc;
+	double messages;
+	QualCost qual_cost;
 
 	foreach(lc, clauses)
 	{
@@ -118,31 +117,31 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 		if (kafka_pushdown_understands(&state->columns, rinfo->clause))
 			understood = lappend(understood, rinfo);
 	}
-	messages = clamp_row_est(baserel->tuples *
-							 clauselist_selectivity(root, understood,
-													baserel->relid,
-													JOIN_INNER, NULL));
+	messages =
+		clamp_row_est(baserel->tuples *
+					  clauselist_selectivity(root, understood, baserel->relid,
+											 JOIN_INNER, NULL));
 	cost_qual_eval(&qual_cost, clauses, root);
 	*startup_cost = LOOKUP_COST + qual_cost.startup;
-	*total_cost = *startup_cost +
-		messages * (cpu_tuple_cost * MESSAGE_CPU_FACTOR +
-					qual_cost.per_tuple);
+	*total_cost =
+		*startup_cost +
+		messages * (cpu_tuple_cost * MESSAGE_CPU_FACTOR + qual_cost.per_tuple);
 }
 
 static void
 add_scan_path(PlannerInfo *root, RelOptInfo *baserel, ParamPathInfo *param)
 {
-	double		rows = param ? param->ppi_rows : baserel->rows;
-	Relids		outer = param ? param->ppi_req_outer
-		: baserel->lateral_relids;
-	Cost		startup_cost;
-	Cost		total_cost;
+	double rows = param ? param->ppi_rows : baserel->rows;
+	Relids outer = param ? param->ppi_req_outer : baserel->lateral_relids;
+	Cost startup_cost;
+	Cost total_cost;
 
 	estimate_costs(root, baserel, param ? param->ppi_clauses : NIL,
 				   &startup_cost, &total_cost);
-	add_path(baserel, (Path *)
-			 create_foreignscan_path(root, baserel, NULL, rows, startup_cost,
-									 total_cost, NIL, outer, NULL, NIL));
+	add_path(baserel,
+			 (Path *) create_foreignscan_path(root, baserel, NULL, rows,
+											  startup_cost, total_cost, NIL,
+											  outer, NULL, NIL));
 }
 
 /* Is this equivalence member one of the columns that can be bounded? */
@@ -151,7 +150,7 @@ is_bounded_column(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
 				  EquivalenceMember *em, void *arg)
 {
 	KafkaPlanState *state = rel->fdw_private;
-	Var		   *var = (Var *) em->em_expr;
+	Var *var = (Var *) em->em_expr;
 
 	while (IsA(var, RelabelType))
 		var = (Var *) ((RelabelType *) var)->arg;
@@ -173,22 +172,20 @@ static List *
 collect_outer_relids(PlannerInfo *root, RelOptInfo *baserel)
 {
 	KafkaPlanState *state = baserel->fdw_private;
-	List	   *clauses = list_copy(baserel->joininfo);
-	List	   *sets = NIL;
-	ListCell   *lc;
+	List *clauses = list_copy(baserel->joininfo);
+	List *sets = NIL;
+	ListCell *lc;
 
 	if (baserel->has_eclass_joins)
-		clauses = list_concat(clauses,
-							  generate_implied_equalities_for_column(root,
-																	 baserel,
-																	 is_bounded_column,
-																	 NULL,
-																	 baserel->lateral_referencers));
+		clauses =
+			list_concat(clauses, generate_implied_equalities_for_column(
+									 root, baserel, is_bounded_column, NULL,
+									 baserel->lateral_referencers));
 	foreach(lc, clauses)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
-		Relids		outer;
-		ListCell   *known;
+		Relids outer;
+		ListCell *known;
 
 		if (!join_clause_is_movable_to(rinfo, baserel) ||
 			!kafka_pushdown_understands(&state->columns, rinfo->clause))
@@ -212,7 +209,7 @@ void
 kafkaGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel,
 					 Oid foreigntableid)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	add_scan_path(root, baserel, NULL);
 	foreach(lc, collect_outer_relids(root, baserel))
@@ -224,11 +221,11 @@ kafkaGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel,
 static List *
 append_attnums(List *attnums, Bitmapset *attrs, bool *irregular)
 {
-	int			member = -1;
+	int member = -1;
 
 	while ((member = bms_next_member(attrs, member)) >= 0)
 	{
-		int			attnum = member + FirstLowInvalidHeapAttributeNumber;
+		int attnum = member + FirstLowInvalidHeapAttributeNumber;
 
 		if (attnum <= 0)
 			*irregular = true;
@@ -241,7 +238,7 @@ append_attnums(List *attnums, Bitmapset *attrs, bool *irregular)
 static List *
 all_attnums(TupleDesc tupdesc)
 {
-	List	   *attnums = NIL;
+	List *attnums = NIL;
 
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
@@ -255,29 +252,29 @@ all_attnums(TupleDesc tupdesc)
 static List *
 build_scan_tlist(Index relid, List *attnums, TupleDesc tupdesc)
 {
-	List	   *tlist = NIL;
-	ListCell   *lc;
+	List *tlist = NIL;
+	ListCell *lc;
 
 	foreach(lc, attnums)
 	{
-		AttrNumber	attnum = lfirst_int(lc);
+		AttrNumber attnum = lfirst_int(lc);
 		Form_pg_attribute attr = TupleDescAttr(tupdesc, attnum - 1);
-		Var		   *var = makeVar(relid, attnum, attr->atttypid,
-								  attr->atttypmod, attr->attcollation, 0);
+		Var *var = makeVar(relid, attnum, attr->atttypid, attr->atttypmod,
+						   attr->attcollation, 0);
 
-		tlist = lappend(tlist,
-						makeTargetEntry((Expr *) var, list_length(tlist) + 1,
-										pstrdup(NameStr(attr->attname)),
-										false));
+		tlist =
+			lappend(tlist,
+					makeTargetEntry((Expr *) var, list_length(tlist) + 1,
+									pstrdup(NameStr(attr->attname)), false));
 	}
 	return tlist;
 }
 
 typedef struct ScanColumns
 {
-	List	   *attnums;		/* needed; those the filter needs first */
-	int			filter_count;
-	List	   *scan_tlist;		/* NIL: the scan tuple is the table's row */
+	List *attnums; /* needed; those the filter needs first */
+	int filter_count;
+	List *scan_tlist; /* NIL: the scan tuple is the table's row */
 } ScanColumns;
 
 /*
@@ -294,10 +291,10 @@ choose_columns(RelOptInfo *baserel, List *clauses, List *tlist,
 			   TupleDesc tupdesc)
 {
 	ScanColumns result = {0};
-	Bitmapset  *filter = NULL;
-	Bitmapset  *others = NULL;
-	List	   *laid_out;
-	bool		irregular = false;
+	Bitmapset *filter = NULL;
+	Bitmapset *others = NULL;
+	List *laid_out;
+	bool irregular = false;
 
 	pull_varattnos((Node *) clauses, baserel->relid, &filter);
 	pull_varattnos((Node *) baserel->reltarget->exprs, baserel->relid,
@@ -347,26 +344,28 @@ check_required_bounds(PlannerInfo *root, const KafkaTableOptions *table,
 	/* A condition that bounds nothing is NIL. */
 	if (!table->require_bounds || condition != NIL || limit_ends_scan(root))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("query would read all of foreign table \"%s\"",
-					get_rel_name(table->relid)),
-			 errdetail("The table's option \"require_bounds\" demands a condition on the record timestamp, the offset or the partition, or a LIMIT."),
-			 errhint("Add such a condition to the query.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_FDW_ERROR),
+		 errmsg("query would read all of foreign table \"%s\"",
+				get_rel_name(table->relid)),
+		 errdetail(
+			 "The table's option \"require_bounds\" demands a condition on the record timestamp, the offset or the partition, or a LIMIT."),
+		 errhint("Add such a condition to the query.")));
 }
 
 ForeignScan *
-kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel,
-					Oid foreigntableid, ForeignPath *best_path, List *tlist,
-					List *scan_clauses, Plan *outer_plan)
+kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
+					ForeignPath *best_path, List *tlist, List *scan_clauses,
+					Plan *outer_plan)
 {
 	KafkaPlanState *state = baserel->fdw_private;
-	List	   *clauses = extract_actual_clauses(scan_clauses, false);
-	List	   *exprs = NIL;
-	List	   *condition;
+	List *clauses = extract_actual_clauses(scan_clauses, false);
+	List *exprs = NIL;
+	List *condition;
 	ScanColumns columns;
-	Relation	rel;
-	List	   *private;
+	Relation rel;
+	List *private;
 
 	condition = kafka_pushdown_build(&state->columns, clauses, &exprs);
 	check_required_bounds(root, state->table, condition);

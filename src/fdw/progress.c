@@ -35,15 +35,18 @@ kafka_progress_create(KafkaReader *reader)
 static void
 raise_too_much(const KafkaReader *reader, int64 bytes, bool estimated)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("scan of Kafka topic \"%s\" would exceed the limit of %.0f bytes",
-					reader->topics[0].name, kafka_max_scan_bytes),
-			 estimated
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		 errmsg(
+			 "scan of Kafka topic \"%s\" would exceed the limit of %.0f bytes",
+			 reader->topics[0].name, kafka_max_scan_bytes),
+		 estimated
 			 ? errdetail("It would read an estimated %lld bytes or more.",
 						 (long long) bytes)
 			 : errdetail("It has read %lld bytes.", (long long) bytes),
-			 errhint("Narrow the query by a condition on the record timestamp, the offset or the partition, or raise \"kafka_fdw.max_scan_bytes\".")));
+		 errhint(
+			 "Narrow the query by a condition on the record timestamp, the offset or the partition, or raise \"kafka_fdw.max_scan_bytes\".")));
 }
 
 /* What messages of this table take on average, as far as seen. */
@@ -59,8 +62,8 @@ mean_message_bytes(const KafkaReader *reader)
 void
 kafka_progress_begin(KafkaReader *reader)
 {
-	int64		offsets = 0;
-	int64		bytes;
+	int64 offsets = 0;
+	int64 bytes;
 
 	reader->progress->reported_at = GetCurrentTimestamp();
 	if (kafka_max_scan_bytes < 0 || reader->may_stop_early)
@@ -69,7 +72,7 @@ kafka_progress_begin(KafkaReader *reader)
 	{
 		for (int r = 0; r < reader->parts[i].nranges; r++)
 			offsets += reader->parts[i].ranges[r].end -
-				reader->parts[i].ranges[r].start;
+					   reader->parts[i].ranges[r].start;
 	}
 	bytes = offsets * mean_message_bytes(reader);
 	if (bytes > kafka_max_scan_bytes)
@@ -97,13 +100,15 @@ kafka_progress_tick(void *arg)
 									kafka_progress_interval_ms))
 		return;
 	reader->progress->reported_at = now;
-	ereport(NOTICE,
-			(errmsg("read %lld messages of Kafka topic \"%s\", %d%% of the offsets",
-					(long long) (reader->messages + stats->messages),
-					reader->topics[0].name,
-					stats->planned > 0
-					? (int) (stats->passed * 100 / stats->planned) : 100),
-			 errdetail("Partitions still to be read: %s.",
-					   kafka_cursor_describe_open(reader->cursor)),
-			 errhidestmt(true), errhidecontext(true)));
+	ereport(
+		NOTICE,
+		(errmsg(
+			 "read %lld messages of Kafka topic \"%s\", %d%% of the offsets",
+			 (long long) (reader->messages + stats->messages),
+			 reader->topics[0].name,
+			 stats->planned > 0 ? (int) (stats->passed * 100 / stats->planned)
+								: 100),
+		 errdetail("Partitions still to be read: %s.",
+				   kafka_cursor_describe_open(reader->cursor)),
+		 errhidestmt(true), errhidecontext(true)));
 }

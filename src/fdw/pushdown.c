@@ -300,7 +300,7 @@ build_junction(BuildState *state, KafkaNodeKind kind, List *clauses,
 	List *children = NIL;
 	ListCell *lc;
 
-	foreach (lc, clauses)
+	foreach(lc, clauses)
 	{
 		List *child = build_condition(state, lfirst(lc), negate);
 		bool everything = child == NIL;

@@ -257,7 +257,7 @@ evaluate_junction(List *condition, const Datum *values, const bool *isnull,
 		kafka_bounds_everything(bounds);
 	else
 		kafka_bounds_nothing(bounds);
-	for_each_from (lc, condition, 1)
+	for_each_from(lc, condition, 1)
 	{
 		/* two times 128 boxes take near a second */
 		CHECK_FOR_INTERRUPTS();

@@ -75,7 +75,7 @@ condition_bounds_side(List *condition, KafkaDimension dimension,
 			return true;
 		case KAFKA_NODE_AND:
 		case KAFKA_NODE_OR:
-			for_each_from (lc, condition, 1)
+			for_each_from(lc, condition, 1)
 			{
 				/* one bounded child decides an AND, an unbounded one an OR */
 				if (condition_bounds_side(lfirst(lc), dimension, side) ==
@@ -134,7 +134,7 @@ describe_junction(const DescribeState *state, List *condition)
 	ListCell *lc;
 	ListCell *lc2;
 
-	for_each_from (lc, condition, 1)
+	for_each_from(lc, condition, 1)
 	{
 		char *text = describe_condition(state, lfirst(lc));
 
@@ -148,7 +148,7 @@ describe_junction(const DescribeState *state, List *condition)
 	if (list_length(texts) <= 1)
 		return texts == NIL ? NULL : linitial(texts);
 	initStringInfo(&result);
-	forboth (lc, parts, lc2, texts)
+	forboth(lc, parts, lc2, texts)
 	{
 		bool parenthesize =
 			!conjunction || kafka_node_kind(lfirst(lc)) == KAFKA_NODE_OR;

@@ -17,22 +17,21 @@ KafkaReader *
 kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 				  Oid userid, MemoryContext owner)
 {
-	MemoryContext context = AllocSetContextCreate(owner, "Kafka reader",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(owner, "Kafka reader", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	KafkaReader *reader = palloc0(sizeof(KafkaReader));
 
 	reader->context = context;
-	reader->scan_context = AllocSetContextCreate(context, "Kafka cursor",
-												 ALLOCSET_DEFAULT_SIZES);
+	reader->scan_context =
+		AllocSetContextCreate(context, "Kafka cursor", ALLOCSET_DEFAULT_SIZES);
 	reader->table = table;
 	reader->columns = columns;
-	reader->connection = kafka_option_read_connection(table->serverid,
-													  userid);
+	reader->connection = kafka_option_read_connection(table->serverid, userid);
 	reader->client = kafka_client_acquire(reader->connection);
-	reader->topics = kafka_snapshot_take(table, reader->connection,
-										 reader->client, owner,
-										 &reader->ntopics);
+	reader->topics =
+		kafka_snapshot_take(table, reader->connection, reader->client, owner,
+							&reader->ntopics);
 	reader->progress = kafka_progress_create(reader);
 	MemoryContextSwitchTo(caller);
 	return reader;
@@ -45,9 +44,9 @@ open_cursor(KafkaReader *reader)
 	kafka_progress_begin(reader);
 	if (reader->nparts == 0)
 		return;
-	reader->cursor = kafka_cursor_open(reader->client, reader->parts,
-									   reader->nparts, kafka_progress_tick,
-									   reader);
+	reader->cursor =
+		kafka_cursor_open(reader->client, reader->parts, reader->nparts,
+						  kafka_progress_tick, reader);
 }
 
 void
@@ -101,7 +100,7 @@ void
 kafka_reader_start_newest(KafkaReader *reader, int64 count)
 {
 	MemoryContext caller;
-	int			total = 0;
+	int total = 0;
 
 	kafka_reader_stop(reader);
 	caller = MemoryContextSwitchTo(reader->scan_context);

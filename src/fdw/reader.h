@@ -19,54 +19,54 @@
 /* A partition as it was when the statement first looked at it. */
 typedef struct KafkaSnapshotPart
 {
-	int32		partition;
-	int64		start;			/* log start; KAFKA_NO_OFFSET until asked */
-	int64		end;			/* what is at or past it does not exist */
+	int32 partition;
+	int64 start; /* log start; KAFKA_NO_OFFSET until asked */
+	int64 end;   /* what is at or past it does not exist */
 } KafkaSnapshotPart;
 
 typedef struct KafkaSnapshotTopic
 {
-	char	   *name;
-	KafkaSnapshotPart *parts;	/* by ascending partition */
-	int			nparts;
-	bool		starts_known;
+	char *name;
+	KafkaSnapshotPart *parts; /* by ascending partition */
+	int nparts;
+	bool starts_known;
 } KafkaSnapshotTopic;
 
 /* Why a window ends where it does. */
 typedef enum KafkaStopReason
 {
-	KAFKA_STOP_NO_TIME_BOUND,	/* the query has none */
-	KAFKA_STOP_DECLARED,		/* timestamp_max_lag, timestamp_max_lead */
-	KAFKA_STOP_TOPIC_LIMITS,	/* message.timestamp.*.max.ms */
+	KAFKA_STOP_NO_TIME_BOUND, /* the query has none */
+	KAFKA_STOP_DECLARED,      /* timestamp_max_lag, timestamp_max_lead */
+	KAFKA_STOP_TOPIC_LIMITS,  /* message.timestamp.*.max.ms */
 	KAFKA_STOP_LOG_APPEND_TIME,
-	KAFKA_STOP_UNBOUNDED_DISORDER,	/* read to the end */
+	KAFKA_STOP_UNBOUNDED_DISORDER, /* read to the end */
 	KAFKA_STOP_INDEX_NOT_TRUSTED
 } KafkaStopReason;
 
 typedef struct KafkaReader
 {
 	/* Unchanging once open */
-	MemoryContext context;		/* holds the client's lease */
+	MemoryContext context;      /* holds the client's lease */
 	MemoryContext scan_context; /* holds the cursor; reset by each start */
 	KafkaTableOptions *table;
 	KafkaColumnOptions *columns;
 	KafkaConnectionOptions *connection;
 	KafkaClient *client;
 	KafkaSnapshotTopic *topics;
-	int			ntopics;
-	bool		may_stop_early; /* a LIMIT may make it read far less */
+	int ntopics;
+	bool may_stop_early; /* a LIMIT may make it read far less */
 
 	/* Of the current start */
 	KafkaReadPart *parts;
-	int			nparts;
-	KafkaCursor *cursor;		/* NULL when nothing is being read */
+	int nparts;
+	KafkaCursor *cursor; /* NULL when nothing is being read */
 
 	/* Over all starts */
-	KafkaStopReason stop_reason;	/* valid once started */
-	int64		messages;
-	int64		bytes;
-	int64		wait_us;
-	int64		rejected;		/* bad messages, counted by the user */
+	KafkaStopReason stop_reason; /* valid once started */
+	int64 messages;
+	int64 bytes;
+	int64 wait_us;
+	int64 rejected; /* bad messages, counted by the user */
 	struct KafkaProgress *progress;
 } KafkaReader;
 
@@ -108,15 +108,14 @@ extern void kafka_reader_need_starts(KafkaReader *reader,
 extern const char *kafka_stop_reason_text(KafkaStopReason reason);
 
 /* snapshot.c */
-extern KafkaSnapshotTopic *kafka_snapshot_take(const KafkaTableOptions *table,
-											   const KafkaConnectionOptions *connection,
-											   KafkaClient *client,
-											   MemoryContext owner,
-											   int *ntopics);
+extern KafkaSnapshotTopic *
+kafka_snapshot_take(const KafkaTableOptions *table,
+					const KafkaConnectionOptions *connection,
+					KafkaClient *client, MemoryContext owner, int *ntopics);
 
 /* progress.c */
 extern struct KafkaProgress *kafka_progress_create(KafkaReader *reader);
 extern void kafka_progress_begin(KafkaReader *reader);
 extern void kafka_progress_tick(void *reader);
 
-#endif							/* KAFKA_READER_H */
+#endif /* KAFKA_READER_H */

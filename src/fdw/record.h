@@ -40,4 +40,4 @@ extern bool kafka_record_value(KafkaRole role, Oid type, int32 typmod,
 extern char *kafka_record_hex(const char *bytes, size_t length,
 							  size_t *hex_length);
 
-#endif							/* KAFKA_RECORD_H */
+#endif /* KAFKA_RECORD_H */

@@ -21,25 +21,23 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-
 void
 kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 {
 	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
-	List	   *private = plan->fdw_private;
+	List *private = plan->fdw_private;
 	KafkaScanState *scan = palloc0(sizeof(KafkaScanState));
 
 	node->fdw_state = scan;
 	scan->rel = node->ss.ss_currentRelation;
 	scan->table = kafka_option_read_table(RelationGetRelid(scan->rel));
-	scan->columns = kafka_option_read_columns(scan->table,
-											  RelationGetDescr(scan->rel));
+	scan->columns =
+		kafka_option_read_columns(scan->table, RelationGetDescr(scan->rel));
 	scan->condition = list_nth(private, KafkaScanPrivateCondition);
 	scan->has_limit = boolVal(list_nth(private, KafkaScanPrivateHasLimit));
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	scan->value_states = ExecInitExprList(plan->fdw_exprs,
-										  (PlanState *) node);
+	scan->value_states = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->econtext = node->ss.ps.ps_ExprContext;
 }
 
@@ -48,8 +46,8 @@ static Oid
 reading_user(ForeignScanState *node)
 {
 	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
-	RangeTblEntry *rte = exec_rt_fetch(plan->scan.scanrelid,
-									   node->ss.ps.state);
+	RangeTblEntry *rte =
+		exec_rt_fetch(plan->scan.scanrelid, node->ss.ps.state);
 
 	return rte->checkAsUser ? rte->checkAsUser : GetUserId();
 }
@@ -59,21 +57,22 @@ static void
 open_scan(ForeignScanState *node, KafkaScanState *scan)
 {
 	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
-	List	   *private = plan->fdw_private;
+	List *private = plan->fdw_private;
 	MemoryContext query = node->ss.ps.state->es_query_cxt;
 	MemoryContext caller = MemoryContextSwitchTo(query);
 
 	scan->reader = kafka_reader_open(scan->table, scan->columns,
 									 reading_user(node), query);
 	scan->reader->may_stop_early = scan->has_limit;
-	scan->slot = kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
-								   scan->rel, scan->table, scan->columns,
-								   list_nth(private, KafkaScanPrivateAttnums),
-								   intVal(list_nth(private,
-												   KafkaScanPrivateFilterCount)),
-								   boolVal(list_nth(private,
-													KafkaScanPrivateHasScanTlist)),
-								   &scan->reader->rejected);
+	scan->slot =
+		kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
+						  scan->rel, scan->table, scan->columns,
+						  list_nth(private, KafkaScanPrivateAttnums),
+						  intVal(
+							  list_nth(private, KafkaScanPrivateFilterCount)),
+						  boolVal(
+							  list_nth(private, KafkaScanPrivateHasScanTlist)),
+						  &scan->reader->rejected);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -81,9 +80,9 @@ open_scan(ForeignScanState *node, KafkaScanState *scan)
 static void
 compute_bounds(KafkaScanState *scan, KafkaBounds *bounds)
 {
-	int			count = list_length(scan->value_states);
-	Datum	   *values;
-	bool	   *isnull;
+	int count = list_length(scan->value_states);
+	Datum *values;
+	bool *isnull;
 	MemoryContext caller;
 
 	kafka_bounds_everything(bounds);
@@ -130,7 +129,7 @@ kafkaIterateForeignScan(ForeignScanState *node)
 		if (kafka_slot_store(scan->slot, &message))
 			return scan->slot;
 	}
-	return scan->slot;			/* empty: the end */
+	return scan->slot; /* empty: the end */
 }
 
 void

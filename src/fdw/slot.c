@@ -29,11 +29,11 @@
 /* Some of the columns, decoded together. */
 typedef struct SlotStage
 {
-	KafkaDecoder *decoder;		/* NULL when there are no columns */
-	int			ncolumns;
-	int		   *position;		/* where each column is in the slot */
-	Datum	   *values;			/* decoded into these, then spread; NULL where */
-	bool	   *isnull;			/* the columns are adjacent in the slot */
+	KafkaDecoder *decoder; /* NULL when there are no columns */
+	int ncolumns;
+	int *position; /* where each column is in the slot */
+	Datum *values; /* decoded into these, then spread; NULL where */
+	bool *isnull;  /* the columns are adjacent in the slot */
 } SlotStage;
 
 typedef struct KafkaSlot
@@ -41,16 +41,16 @@ typedef struct KafkaSlot
 	TupleTableSlot base;
 
 	/* Set once by kafka_slot_create */
-	SlotStage	filter;			/* columns [0, filter_count) */
-	SlotStage	rest;
-	int			filter_count;
-	bool		skips_bad;		/* on_error skip: decode when stored */
-	int64	   *rejected;
+	SlotStage filter; /* columns [0, filter_count) */
+	SlotStage rest;
+	int filter_count;
+	bool skips_bad; /* on_error skip: decode when stored */
+	int64 *rejected;
 
 	/* Of the message stored */
 	KafkaMessage message;
-	bool		counted;		/* already counted as rejected */
-	char	   *copy;			/* materialized by-reference values, or NULL */
+	bool counted; /* already counted as rejected */
+	char *copy;   /* materialized by-reference values, or NULL */
 } KafkaSlot;
 
 static const TupleTableSlotOps kafka_slot_ops;
@@ -64,23 +64,23 @@ static const TupleTableSlotOps kafka_slot_ops;
 static bool
 run_stage(KafkaSlot *slot, SlotStage *stage)
 {
-	Datum	   *values = slot->base.tts_values;
-	bool	   *isnull = slot->base.tts_isnull;
-	bool		good;
+	Datum *values = slot->base.tts_values;
+	bool *isnull = slot->base.tts_isnull;
+	bool good;
 
 	if (stage->decoder == NULL)
 		return true;
 	if (stage->values == NULL)
 	{
-		int			first = stage->ncolumns > 0 ? stage->position[0] : 0;
+		int first = stage->ncolumns > 0 ? stage->position[0] : 0;
 
 		good = kafka_decoder_run(stage->decoder, &slot->message,
 								 values + first, isnull + first);
 	}
 	else
 	{
-		good = kafka_decoder_run(stage->decoder, &slot->message,
-								 stage->values, stage->isnull);
+		good = kafka_decoder_run(stage->decoder, &slot->message, stage->values,
+								 stage->isnull);
 		for (int i = 0; i < stage->ncolumns; i++)
 		{
 			values[stage->position[i]] = stage->values[i];
@@ -98,8 +98,8 @@ run_stage(KafkaSlot *slot, SlotStage *stage)
 static void
 kafka_slot_getsomeattrs(TupleTableSlot *base, int natts)
 {
-	KafkaSlot  *slot = (KafkaSlot *) base;
-	int			all = base->tts_tupleDescriptor->natts;
+	KafkaSlot *slot = (KafkaSlot *) base;
+	int all = base->tts_tupleDescriptor->natts;
 
 	if (base->tts_nvalid < slot->filter_count)
 	{
@@ -116,7 +116,7 @@ kafka_slot_getsomeattrs(TupleTableSlot *base, int natts)
 bool
 kafka_slot_store(TupleTableSlot *base, const KafkaMessage *message)
 {
-	KafkaSlot  *slot = (KafkaSlot *) base;
+	KafkaSlot *slot = (KafkaSlot *) base;
 
 	Assert(TTS_EMPTY(base));
 	slot->message = *message;
@@ -147,7 +147,7 @@ kafka_slot_init(TupleTableSlot *base)
 static void
 kafka_slot_clear(TupleTableSlot *base)
 {
-	KafkaSlot  *slot = (KafkaSlot *) base;
+	KafkaSlot *slot = (KafkaSlot *) base;
 
 	if (slot->copy)
 	{
@@ -170,7 +170,8 @@ kafka_slot_getsysattr(TupleTableSlot *base, int attnum, bool *isnull)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot retrieve a system column of a Kafka foreign table"),
+			 errmsg(
+				 "cannot retrieve a system column of a Kafka foreign table"),
 			 errhint("Only tableoid can be asked for.")));
 	return 0;
 }
@@ -182,10 +183,10 @@ kafka_slot_getsysattr(TupleTableSlot *base, int attnum, bool *isnull)
 static void
 kafka_slot_materialize(TupleTableSlot *base)
 {
-	KafkaSlot  *slot = (KafkaSlot *) base;
-	TupleDesc	desc = base->tts_tupleDescriptor;
-	Size		size = 0;
-	char	   *data;
+	KafkaSlot *slot = (KafkaSlot *) base;
+	TupleDesc desc = base->tts_tupleDescriptor;
+	Size size = 0;
+	char *data;
 
 	if (slot->copy)
 		return;
@@ -195,8 +196,8 @@ kafka_slot_materialize(TupleTableSlot *base)
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
 
 		if (!attr->attbyval && !base->tts_isnull[i])
-			size = MAXALIGN(size) + datumGetSize(base->tts_values[i], false,
-												 attr->attlen);
+			size = MAXALIGN(size) +
+				   datumGetSize(base->tts_values[i], false, attr->attlen);
 	}
 	if (size == 0)
 		return;
@@ -205,7 +206,7 @@ kafka_slot_materialize(TupleTableSlot *base)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
-		Size		length;
+		Size length;
 
 		if (attr->attbyval || base->tts_isnull[i])
 			continue;
@@ -244,24 +245,23 @@ static MinimalTuple
 kafka_slot_copy_minimal_tuple(TupleTableSlot *base)
 {
 	slot_getallattrs(base);
-	return heap_form_minimal_tuple(base->tts_tupleDescriptor,
-								   base->tts_values, base->tts_isnull);
+	return heap_form_minimal_tuple(base->tts_tupleDescriptor, base->tts_values,
+								   base->tts_isnull);
 }
 
-static const TupleTableSlotOps kafka_slot_ops = {
-	.base_slot_size = sizeof(KafkaSlot),
-	.init = kafka_slot_init,
-	.release = kafka_slot_release,
-	.clear = kafka_slot_clear,
-	.getsomeattrs = kafka_slot_getsomeattrs,
-	.getsysattr = kafka_slot_getsysattr,
-	.materialize = kafka_slot_materialize,
-	.copyslot = kafka_slot_copyslot,
-	.get_heap_tuple = NULL,
-	.get_minimal_tuple = NULL,
-	.copy_heap_tuple = kafka_slot_copy_heap_tuple,
-	.copy_minimal_tuple = kafka_slot_copy_minimal_tuple
-};
+static const TupleTableSlotOps kafka_slot_ops =
+	{.base_slot_size = sizeof(KafkaSlot),
+	 .init = kafka_slot_init,
+	 .release = kafka_slot_release,
+	 .clear = kafka_slot_clear,
+	 .getsomeattrs = kafka_slot_getsomeattrs,
+	 .getsysattr = kafka_slot_getsysattr,
+	 .materialize = kafka_slot_materialize,
+	 .copyslot = kafka_slot_copyslot,
+	 .get_heap_tuple = NULL,
+	 .get_minimal_tuple = NULL,
+	 .copy_heap_tuple = kafka_slot_copy_heap_tuple,
+	 .copy_minimal_tuple = kafka_slot_copy_minimal_tuple};
 
 /* ----------------------------------------------------------------
  * Making one
@@ -275,17 +275,17 @@ init_stage(SlotStage *stage, const KafkaTableOptions *table,
 		   const AttrNumber *attnums, int first, int count,
 		   bool has_scan_tlist)
 {
-	bool		adjacent = true;
+	bool adjacent = true;
 
 	stage->ncolumns = count;
-	stage->decoder = kafka_decoder_create(table, columns,
-										  RelationGetDescr(rel),
-										  attnums + first, count);
+	stage->decoder =
+		kafka_decoder_create(table, columns, RelationGetDescr(rel),
+							 attnums + first, count);
 	stage->position = palloc0(sizeof(int) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
-		stage->position[i] = has_scan_tlist ? first + i
-			: attnums[first + i] - 1;
+		stage->position[i] =
+			has_scan_tlist ? first + i : attnums[first + i] - 1;
 		adjacent &= stage->position[i] == stage->position[0] + i;
 	}
 	if (!adjacent)
@@ -302,10 +302,10 @@ kafka_slot_create(TupleDesc descriptor, Relation rel,
 				  int filter_count, bool has_scan_tlist, int64 *rejected)
 {
 	TupleTableSlot *base = MakeTupleTableSlot(descriptor, &kafka_slot_ops);
-	KafkaSlot  *slot = (KafkaSlot *) base;
-	int			count = list_length(attnums);
+	KafkaSlot *slot = (KafkaSlot *) base;
+	int count = list_length(attnums);
 	AttrNumber *array = palloc(sizeof(AttrNumber) * Max(count, 1));
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, attnums)
 		array[foreach_current_index(lc)] = lfirst_int(lc);
@@ -317,8 +317,8 @@ kafka_slot_create(TupleDesc descriptor, Relation rel,
 		filter_count = 0;
 	slot->filter_count = filter_count;
 	if (filter_count > 0)
-		init_stage(&slot->filter, table, columns, rel, array, 0,
-				   filter_count, has_scan_tlist);
+		init_stage(&slot->filter, table, columns, rel, array, 0, filter_count,
+				   has_scan_tlist);
 	if (count > filter_count || slot->skips_bad)
 		init_stage(&slot->rest, table, columns, rel, array, filter_count,
 				   count - filter_count, has_scan_tlist);

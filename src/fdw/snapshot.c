@@ -24,14 +24,14 @@
 
 typedef struct SnapshotEntry
 {
-	dlist_node	node;
+	dlist_node node;
 	MemoryContextCallback callback;
 	MemoryContext owner;
 
 	/* The key: whose eyes see which topic how. */
-	Oid			serverid;
-	Oid			umid;
-	bool		read_committed;
+	Oid serverid;
+	Oid umid;
+	bool read_committed;
 	KafkaSnapshotTopic topic;
 } SnapshotEntry;
 
@@ -47,14 +47,13 @@ static KafkaSnapshotTopic *
 find_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
 		   const char *topic)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &snapshots)
 	{
 		SnapshotEntry *entry = dlist_container(SnapshotEntry, node, iter.cur);
 
-		if (entry->owner == owner &&
-			entry->serverid == connection->serverid &&
+		if (entry->owner == owner && entry->serverid == connection->serverid &&
 			entry->umid == connection->umid &&
 			entry->read_committed == connection->read_committed &&
 			strcmp(entry->topic.name, topic) == 0)
@@ -67,8 +66,8 @@ static SnapshotEntry *
 make_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
 		   const KafkaTopic *topic)
 {
-	SnapshotEntry *entry = MemoryContextAllocZero(owner,
-												  sizeof(SnapshotEntry));
+	SnapshotEntry *entry =
+		MemoryContextAllocZero(owner, sizeof(SnapshotEntry));
 
 	entry->owner = owner;
 	entry->serverid = connection->serverid;
@@ -78,7 +77,7 @@ make_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
 	entry->topic.nparts = topic->npartitions;
 	entry->topic.parts =
 		MemoryContextAllocZero(owner, sizeof(KafkaSnapshotPart) *
-							   Max(topic->npartitions, 1));
+										  Max(topic->npartitions, 1));
 	for (int i = 0; i < topic->npartitions; i++)
 	{
 		entry->topic.parts[i].partition = topic->partitions[i];
@@ -93,8 +92,8 @@ take_topic(const KafkaConnectionOptions *connection, KafkaClient *client,
 		   MemoryContext owner, const KafkaTopic *topic)
 {
 	SnapshotEntry *entry = make_entry(connection, owner, topic);
-	KafkaLookup *lookups = palloc0(sizeof(KafkaLookup) *
-								   Max(topic->npartitions, 1));
+	KafkaLookup *lookups =
+		palloc0(sizeof(KafkaLookup) * Max(topic->npartitions, 1));
 
 	for (int i = 0; i < topic->npartitions; i++)
 	{
@@ -125,18 +124,19 @@ check_partitions(const KafkaTableOptions *table,
 		for (int64 p = table->partitions[r].start;
 			 p < table->partitions[r].end; p++)
 		{
-			bool		found = false;
+			bool found = false;
 
 			for (int i = 0; i < topic->nparts && !found; i++)
 				found = topic->parts[i].partition == p;
 			if (!found)
-				ereport(ERROR,
-						(errcode(ERRCODE_FDW_INVALID_OPTION_INDEX),
-						 errmsg("Kafka topic \"%s\" has no partition %lld",
-								topic->name, (long long) p),
-						 errdetail("The topic has %d partitions.",
-								   topic->nparts),
-						 errhint("Change the \"partitions\" option of the foreign table.")));
+				ereport(
+					ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_INDEX),
+					 errmsg("Kafka topic \"%s\" has no partition %lld",
+							topic->name, (long long) p),
+					 errdetail("The topic has %d partitions.", topic->nparts),
+					 errhint(
+						 "Change the \"partitions\" option of the foreign table.")));
 		}
 	}
 }
@@ -152,24 +152,24 @@ kafka_snapshot_take(const KafkaTableOptions *table,
 {
 	KafkaSnapshotTopic *result;
 	KafkaTopic *matches = NULL;
-	int			count = table->ntopics;
+	int count = table->ntopics;
 
 	if (IsolationUsesXactSnapshot())
 		owner = TopTransactionContext;
 	if (table->topic_pattern)
-		matches = kafka_client_match_topics(client, table->topic_pattern,
-											&count);
+		matches =
+			kafka_client_match_topics(client, table->topic_pattern, &count);
 	result = palloc(sizeof(KafkaSnapshotTopic) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
-		char	   *name = matches ? matches[i].name : table->topics[i];
+		char *name = matches ? matches[i].name : table->topics[i];
 		KafkaSnapshotTopic *topic = find_entry(connection, owner, name);
 
 		if (topic == NULL)
 		{
-			KafkaTopic *described = matches
-				? &matches[i]
-				: kafka_client_describe_topics(client, &name, 1);
+			KafkaTopic *described =
+				matches ? &matches[i]
+						: kafka_client_describe_topics(client, &name, 1);
 
 			topic = take_topic(connection, client, owner, described);
 		}

@@ -48,25 +48,25 @@ typedef struct Piece
 {
 	KafkaSnapshotTopic *topic;
 	KafkaSnapshotPart *part;
-	int			round;			/* how many pieces the partition has before */
-	KafkaRange	offset;			/* what is left after each step */
-	KafkaRange	time_ms;
-	bool		start_in_log;	/* offset.start was a hit, so it exists */
+	int round;         /* how many pieces the partition has before */
+	KafkaRange offset; /* what is left after each step */
+	KafkaRange time_ms;
+	bool start_in_log; /* offset.start was a hit, so it exists */
 
 	/* Probing for a start after "no such record" */
-	bool		probing;
-	int64		hit_ms;			/* a time with a hit, or <= 0 */
-	int64		miss_ms;		/* a later time without one */
-	int64		hit_offset;
-	int64		step_ms;
+	bool probing;
+	int64 hit_ms;  /* a time with a hit, or <= 0 */
+	int64 miss_ms; /* a later time without one */
+	int64 hit_offset;
+	int64 step_ms;
 } Piece;
 
 typedef struct PieceList
 {
-	Piece	   *pieces;
-	int			npieces;
-	int			capacity;
-	int			nrounds;
+	Piece *pieces;
+	int npieces;
+	int capacity;
+	int nrounds;
 } PieceList;
 
 /* ----------------------------------------------------------------
@@ -80,9 +80,9 @@ add_piece(PieceList *list, Piece piece)
 	if (list->npieces == list->capacity)
 	{
 		list->capacity = Max(list->capacity * 2, 16);
-		list->pieces = list->pieces
-			? repalloc(list->pieces, sizeof(Piece) * list->capacity)
-			: palloc(sizeof(Piece) * list->capacity);
+		list->pieces = list->pieces ? repalloc(list->pieces,
+											   sizeof(Piece) * list->capacity)
+									: palloc(sizeof(Piece) * list->capacity);
 	}
 	list->pieces[list->npieces++] = piece;
 	list->nrounds = Max(list->nrounds, piece.round + 1);
@@ -91,22 +91,21 @@ add_piece(PieceList *list, Piece piece)
 static bool
 is_listed(const KafkaTableOptions *table, int32 partition)
 {
-	KafkaRange	only = {partition, (int64) partition + 1};
+	KafkaRange only = {partition, (int64) partition + 1};
 
 	if (table->partitions == NULL)
 		return true;
 	for (int r = 0; r < table->npartitions; r++)
 	{
-		if (!kafka_range_is_empty(kafka_range_intersect(table->partitions[r],
-														only)))
+		if (!kafka_range_is_empty(
+				kafka_range_intersect(table->partitions[r], only)))
 			return true;
 	}
 	return false;
 }
 
 static void
-collect_pieces(KafkaReader *reader, const KafkaBounds *bounds,
-			   PieceList *list)
+collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 {
 	KafkaSlice *slices = palloc(sizeof(KafkaSlice) * KAFKA_BOUNDS_MAX_BOXES);
 
@@ -117,8 +116,8 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds,
 		for (int i = 0; i < topic->nparts; i++)
 		{
 			KafkaSnapshotPart *part = &topic->parts[i];
-			Piece		piece = {.topic = topic, .part = part};
-			int			nslices;
+			Piece piece = {.topic = topic, .part = part};
+			int nslices;
 
 			if (!is_listed(reader->table, part->partition))
 				continue;
@@ -127,7 +126,7 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds,
 			{
 				piece.offset =
 					kafka_range_intersect(slices[s].offset,
-										  (KafkaRange) {0, part->end});
+										  (KafkaRange){0, part->end});
 				piece.time_ms = slices[s].time_ms;
 				if (kafka_range_is_empty(piece.offset) ||
 					kafka_range_is_empty(piece.time_ms))
@@ -145,9 +144,9 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds,
  * ----------------------------------------------------------------
  */
 
-typedef bool (*PieceTest) (const Piece *piece);
-typedef int64 (*PieceTime) (const Piece *piece, int64 slack_ms);
-typedef void (*PieceAnswer) (Piece *piece, int64 offset);
+typedef bool (*PieceTest)(const Piece *piece);
+typedef int64 (*PieceTime)(const Piece *piece, int64 slack_ms);
+typedef void (*PieceAnswer)(Piece *piece, int64 offset);
 
 /*
  * Looks up one time for each piece that passes the test.  A partition may
@@ -158,17 +157,16 @@ static void
 look_up_pieces(KafkaReader *reader, PieceList *list, PieceTest test,
 			   PieceTime time_of, int64 slack_ms, PieceAnswer answer)
 {
-	KafkaLookup *lookups = palloc(sizeof(KafkaLookup) *
-								  Max(list->npieces, 1));
-	Piece	  **asked = palloc(sizeof(Piece *) * Max(list->npieces, 1));
+	KafkaLookup *lookups = palloc(sizeof(KafkaLookup) * Max(list->npieces, 1));
+	Piece **asked = palloc(sizeof(Piece *) * Max(list->npieces, 1));
 
 	for (int round = 0; round < list->nrounds; round++)
 	{
-		int			count = 0;
+		int count = 0;
 
 		for (int i = 0; i < list->npieces; i++)
 		{
-			Piece	   *piece = &list->pieces[i];
+			Piece *piece = &list->pieces[i];
 
 			if (piece->round != round || !test(piece))
 				continue;
@@ -237,7 +235,7 @@ probe_time(const Piece *piece, int64 slack_ms)
 static void
 take_probe(Piece *piece, int64 offset)
 {
-	int64		asked_ms = probe_time(piece, 0);
+	int64 asked_ms = probe_time(piece, 0);
 
 	if (offset != KAFKA_NO_OFFSET)
 	{
@@ -268,18 +266,18 @@ take_probe(Piece *piece, int64 offset)
 static bool
 settle_misses(KafkaReader *reader, PieceList *list)
 {
-	bool		any = false;
+	bool any = false;
 
 	for (int i = 0; i < list->npieces; i++)
 	{
-		Piece	   *piece = &list->pieces[i];
+		Piece *piece = &list->pieces[i];
 		KafkaTopicSettings settings;
 
 		if (!piece->probing)
 			continue;
 		kafka_reader_need_starts(reader, piece->topic);
-		settings = kafka_client_topic_settings(reader->client,
-											   piece->topic->name);
+		settings =
+			kafka_client_topic_settings(reader->client, piece->topic->name);
 		if (settings.known && settings.delete_only && piece->part->start == 0)
 		{
 			piece->probing = false;
@@ -300,7 +298,7 @@ resolve_starts(KafkaReader *reader, PieceList *list)
 	look_up_pieces(reader, list, has_start_time, start_time, 0, take_start);
 	if (settle_misses(reader, list))
 	{
-		bool		probing = true;
+		bool probing = true;
 
 		while (probing)
 		{
@@ -322,13 +320,13 @@ static bool
 has_stop_time(const Piece *piece)
 {
 	return piece->time_ms.end < PG_INT64_MAX &&
-		!kafka_range_is_empty(piece->offset);
+		   !kafka_range_is_empty(piece->offset);
 }
 
 static int64
 stop_time(const Piece *piece, int64 slack_ms)
 {
-	int64		time_ms;
+	int64 time_ms;
 
 	if (pg_add_s64_overflow(piece->time_ms.end, slack_ms, &time_ms))
 		return PG_INT64_MAX;
@@ -351,14 +349,14 @@ static int64
 disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
 {
 	const KafkaTableOptions *table = reader->table;
-	int64		skew_ms = reader->connection->broker_clock_skew_ms;
+	int64 skew_ms = reader->connection->broker_clock_skew_ms;
 	KafkaTopicSettings settings;
-	int64		sum;
+	int64 sum;
 
 	*reason = KAFKA_STOP_DECLARED;
 	if (table->disorder_declared)
 		return table->timestamp_max_lag_ms + table->timestamp_max_lead_ms +
-			skew_ms;
+			   skew_ms;
 
 	settings = kafka_client_topic_settings(reader->client, topic);
 	if (settings.known && settings.log_append_time)
@@ -380,7 +378,7 @@ disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
 static PieceList
 pieces_of_topic(const PieceList *list, const KafkaSnapshotTopic *topic)
 {
-	PieceList	sub = *list;
+	PieceList sub = *list;
 
 	sub.npieces = 0;
 	for (int i = 0; i < list->npieces; i++)
@@ -409,9 +407,9 @@ resolve_stops(KafkaReader *reader, PieceList *list)
 {
 	for (int t = 0; t < reader->ntopics; t++)
 	{
-		PieceList	sub = pieces_of_topic(list, &reader->topics[t]);
+		PieceList sub = pieces_of_topic(list, &reader->topics[t]);
 		KafkaStopReason reason;
-		int64		slack_ms;
+		int64 slack_ms;
 
 		if (!any_piece(&sub, has_stop_time))
 			continue;
@@ -460,7 +458,7 @@ clip_to_log_starts(KafkaReader *reader, PieceList *list)
 {
 	for (int i = 0; i < list->npieces; i++)
 	{
-		Piece	   *piece = &list->pieces[i];
+		Piece *piece = &list->pieces[i];
 
 		if (kafka_range_is_empty(piece->offset) || piece->start_in_log)
 			continue;
@@ -480,7 +478,7 @@ build_parts(KafkaReader *reader, PieceList *list)
 	reader->nparts = 0;
 	for (int i = 0; i < list->npieces; i++)
 	{
-		Piece	   *piece = &list->pieces[i];
+		Piece *piece = &list->pieces[i];
 
 		if (kafka_range_is_empty(piece->offset))
 			continue;
@@ -493,8 +491,7 @@ build_parts(KafkaReader *reader, PieceList *list)
 			part->end = source->end;
 			part->append_time_stop =
 				reader->stop_reason == KAFKA_STOP_LOG_APPEND_TIME;
-			part->ranges = palloc(sizeof(KafkaRange) *
-								  KAFKA_BOUNDS_MAX_BOXES);
+			part->ranges = palloc(sizeof(KafkaRange) * KAFKA_BOUNDS_MAX_BOXES);
 		}
 		part->ranges[part->nranges++] = piece->offset;
 	}
@@ -506,7 +503,7 @@ build_parts(KafkaReader *reader, PieceList *list)
 void
 kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 {
-	PieceList	list = {0};
+	PieceList list = {0};
 
 	reader->stop_reason = KAFKA_STOP_NO_TIME_BOUND;
 	collect_pieces(reader, bounds, &list);

@@ -38,12 +38,12 @@ KAFKA_SQL_FUNCTION(kafka_time_disorder);
 
 typedef struct DisorderPart
 {
-	int64		messages;		/* from the first in the window on */
-	int64		latest_ms;		/* running maximum of their times */
-	int64		disorder_ms;
-	bool		any_create_time;	/* a record whose time the producer set */
-	int64		next_offset;	/* due next; KAFKA_NO_OFFSET if not read */
-	bool		has_gaps;		/* offsets at which there was no record */
+	int64 messages;  /* from the first in the window on */
+	int64 latest_ms; /* running maximum of their times */
+	int64 disorder_ms;
+	bool any_create_time; /* a record whose time the producer set */
+	int64 next_offset;    /* due next; KAFKA_NO_OFFSET if not read */
+	bool has_gaps;        /* offsets at which there was no record */
 } DisorderPart;
 
 /* What to declare, when it is not a disorder in milliseconds. */
@@ -53,10 +53,11 @@ typedef struct DisorderPart
 static int64
 window_start_ms(Interval *since)
 {
-	Datum		start;
+	Datum start;
 
 	start = DirectFunctionCall2(timestamptz_mi_interval,
-								TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),
+								TimestampTzGetDatum(
+									GetCurrentTransactionStartTimestamp()),
 								IntervalPGetDatum(since));
 	return kafka_moment_range(KAFKA_OP_GE, DatumGetTimestampTz(start)).start;
 }
@@ -64,8 +65,8 @@ window_start_ms(Interval *since)
 static void
 count_message(DisorderPart *part, const KafkaMessage *message, int64 start_ms)
 {
-	bool		log_append_time;
-	int64		time_ms = kafka_message_timestamp(message, &log_append_time);
+	bool log_append_time;
+	int64 time_ms = kafka_message_timestamp(message, &log_append_time);
 
 	part->has_gaps |= message->offset != part->next_offset;
 	part->next_offset = message->offset + 1;
@@ -96,9 +97,8 @@ note_starts(KafkaFuncTable *func, DisorderPart *parts)
 	{
 		const KafkaReadPart *read = &reader->parts[i];
 
-		parts[kafka_func_find_part(func, read->topic,
-								   read->partition)].next_offset =
-			read->ranges[0].start;
+		parts[kafka_func_find_part(func, read->topic, read->partition)]
+			.next_offset = read->ranges[0].start;
 	}
 }
 
@@ -106,20 +106,19 @@ note_starts(KafkaFuncTable *func, DisorderPart *parts)
 static DisorderPart *
 measure(KafkaFuncTable *func, int64 start_ms)
 {
-	DisorderPart *parts = palloc0(sizeof(DisorderPart) *
-								  Max(func->nparts, 1));
+	DisorderPart *parts = palloc0(sizeof(DisorderPart) * Max(func->nparts, 1));
 	KafkaBounds *bounds = palloc(sizeof(KafkaBounds));
 	KafkaMessage message;
 
 	kafka_bounds_nothing(bounds);
 	kafka_bounds_add_range(bounds, KAFKA_DIMENSION_TIME,
-						   (KafkaRange) {start_ms, PG_INT64_MAX});
+						   (KafkaRange){start_ms, PG_INT64_MAX});
 	kafka_reader_start(func->reader, bounds);
 	note_starts(func, parts);
 	while (kafka_reader_next(func->reader, &message))
 	{
-		int			index = kafka_func_find_part(func, message.topic,
-												 message.partition);
+		int index =
+			kafka_func_find_part(func, message.topic, message.partition);
 
 		if (index >= 0)
 			count_message(&parts[index], &message, start_ms);
@@ -141,7 +140,7 @@ has_append_time(KafkaFuncTable *func, const DisorderPart *parts, int first,
 				int end)
 {
 	KafkaTopicSettings settings;
-	bool		any = false;
+	bool any = false;
 
 	settings = kafka_client_topic_settings(func->reader->client,
 										   func->parts[first].topic);
@@ -159,18 +158,23 @@ has_append_time(KafkaFuncTable *func, const DisorderPart *parts, int first,
 static void
 tell_append_time(const char *topic)
 {
-	ereport(NOTICE,
-			(errmsg("topic \"%s\" has LogAppendTime", topic),
-			 errdetail("The broker sets its records' times; there is nothing to declare.")));
+	ereport(
+		NOTICE,
+		(errmsg("topic \"%s\" has LogAppendTime", topic),
+		 errdetail(
+			 "The broker sets its records' times; there is nothing to declare.")));
 }
 
 static void
 tell_gaps(const char *topic)
 {
-	ereport(NOTICE,
-			(errmsg("topic \"%s\" has offsets without records", topic),
-			 errdetail("Transaction markers and aborted records count in the broker's time index, but their times cannot be read."),
-			 errhint("Declare as \"timestamp_max_lag\" how long after its timestamp a record is written at the latest.")));
+	ereport(
+		NOTICE,
+		(errmsg("topic \"%s\" has offsets without records", topic),
+		 errdetail(
+			 "Transaction markers and aborted records count in the broker's time index, but their times cannot be read."),
+		 errhint(
+			 "Declare as \"timestamp_max_lag\" how long after its timestamp a record is written at the latest.")));
 }
 
 /*
@@ -180,15 +184,15 @@ tell_gaps(const char *topic)
 static int64
 largest_disorder(KafkaFuncTable *func, const DisorderPart *parts)
 {
-	int64		largest = NOTHING_TO_DECLARE;
-	bool		any_gaps = false;
-	int			end;
+	int64 largest = NOTHING_TO_DECLARE;
+	bool any_gaps = false;
+	int end;
 
 	for (int first = 0; first < func->nparts; first = end)
 	{
 		const char *topic = func->parts[first].topic;
-		int64		of_topic = NOTHING_TO_DECLARE;
-		bool		has_gaps = false;
+		int64 of_topic = NOTHING_TO_DECLARE;
+		bool has_gaps = false;
 
 		for (end = first; end < func->nparts; end++)
 		{
@@ -218,7 +222,7 @@ largest_disorder(KafkaFuncTable *func, const DisorderPart *parts)
 static char *
 round_up(int64 disorder_ms)
 {
-	int64		seconds = Max((disorder_ms + 999) / 1000, 1);
+	int64 seconds = Max((disorder_ms + 999) / 1000, 1);
 
 	if (seconds <= 60)
 		return psprintf("%llds", (long long) seconds);
@@ -230,18 +234,20 @@ make_statement(KafkaFuncTable *func, int64 disorder_ms)
 {
 	ForeignTable *foreign_table = GetForeignTable(func->table->relid);
 	const char *verb = "ADD";
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, foreign_table->options)
 	{
-		if (strcmp(((DefElem *) lfirst(lc))->defname,
-				   "timestamp_max_lag") == 0)
+		if (strcmp(((DefElem *) lfirst(lc))->defname, "timestamp_max_lag") ==
+			0)
 			verb = "SET";
 	}
-	return psprintf("ALTER FOREIGN TABLE %s OPTIONS (%s timestamp_max_lag '%s')",
-					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(func->rel)),
-											   RelationGetRelationName(func->rel)),
-					verb, round_up(disorder_ms));
+	return psprintf(
+		"ALTER FOREIGN TABLE %s OPTIONS (%s timestamp_max_lag '%s')",
+		quote_qualified_identifier(get_namespace_name(
+									   RelationGetNamespace(func->rel)),
+								   RelationGetRelationName(func->rel)),
+		verb, round_up(disorder_ms));
 }
 
 static void
@@ -250,9 +256,9 @@ put_rows(ReturnSetInfo *rsinfo, KafkaFuncTable *func,
 {
 	for (int i = 0; i < func->nparts; i++)
 	{
-		Interval	disorder = {.time = parts[i].disorder_ms * 1000};
-		Datum		values[5];
-		bool		nulls[5] = {false, false, false, false, false};
+		Interval disorder = {.time = parts[i].disorder_ms * 1000};
+		Datum values[5];
+		bool nulls[5] = {false, false, false, false, false};
 
 		values[0] = CStringGetTextDatum(func->parts[i].topic);
 		values[1] = Int32GetDatum(func->parts[i].partition);
@@ -269,14 +275,15 @@ put_rows(ReturnSetInfo *rsinfo, KafkaFuncTable *func,
 Datum
 kafka_time_disorder(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	int64		start_ms = window_start_ms(PG_GETARG_INTERVAL_P(1));
+	Oid relid = PG_GETARG_OID(0);
+	int64 start_ms = window_start_ms(PG_GETARG_INTERVAL_P(1));
 	KafkaFuncTable *func = kafka_func_open(fcinfo, relid, 0);
 	DisorderPart *parts = measure(func, start_ms);
-	int64		largest = largest_disorder(func, parts);
+	int64 largest = largest_disorder(func, parts);
 
 	put_rows((ReturnSetInfo *) fcinfo->resultinfo, func, parts,
-			 largest != NOTHING_TO_DECLARE ? make_statement(func, largest) : NULL);
+			 largest != NOTHING_TO_DECLARE ? make_statement(func, largest)
+										   : NULL);
 	kafka_func_close(func);
 	return (Datum) 0;
 }

@@ -28,18 +28,16 @@
 static Relation
 lock_table(Oid relid)
 {
-	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
-	Relation	rel;
+	AclResult result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
+	Relation rel;
 
 	if (result != ACLCHECK_OK)
-		aclcheck_error(result,
-					   get_relkind_objtype(get_rel_relkind(relid)),
+		aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("relation with OID %u does not exist", relid)));
 	return rel;
 }
 
@@ -62,7 +60,7 @@ compare_parts(const void *a, const void *b)
 {
 	const KafkaFuncPart *x = (const KafkaFuncPart *) a;
 	const KafkaFuncPart *y = (const KafkaFuncPart *) b;
-	int			order = strcmp(x->topic, y->topic);
+	int order = strcmp(x->topic, y->topic);
 
 	if (order != 0)
 		return order;
@@ -74,7 +72,7 @@ static void
 list_parts(KafkaFuncTable *func)
 {
 	KafkaReader *reader = func->reader;
-	int			total = 0;
+	int total = 0;
 
 	for (int t = 0; t < reader->ntopics; t++)
 		total += reader->topics[t].nparts;
@@ -108,7 +106,7 @@ list_parts(KafkaFuncTable *func)
 KafkaFuncTable *
 kafka_func_open(FunctionCallInfo fcinfo, Oid relid, bits32 flags)
 {
-	Relation	rel = lock_table(relid);
+	Relation rel = lock_table(relid);
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext context;
 	MemoryContext caller;
@@ -117,17 +115,16 @@ kafka_func_open(FunctionCallInfo fcinfo, Oid relid, bits32 flags)
 	/* With the lock held, so that the row type is the one of rel. */
 	InitMaterializedSRF(fcinfo, flags);
 	context = AllocSetContextCreate(rsinfo->econtext->ecxt_per_query_memory,
-									"Kafka function",
-									ALLOCSET_DEFAULT_SIZES);
+									"Kafka function", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
 	func = palloc0(sizeof(KafkaFuncTable));
 	func->context = context;
 	func->rel = rel;
 	func->table = kafka_option_read_table(relid);
-	func->columns = kafka_option_read_columns(func->table,
-											  RelationGetDescr(rel));
-	func->reader = kafka_reader_open(func->table, func->columns, GetUserId(),
-									 context);
+	func->columns =
+		kafka_option_read_columns(func->table, RelationGetDescr(rel));
+	func->reader =
+		kafka_reader_open(func->table, func->columns, GetUserId(), context);
 	list_parts(func);
 	MemoryContextSwitchTo(caller);
 	return func;

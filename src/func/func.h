@@ -20,20 +20,20 @@
 typedef struct KafkaFuncPart
 {
 	const char *topic;
-	int32		partition;
-	int64		start;			/* log start */
-	int64		end;			/* end snapshot, never below start */
+	int32 partition;
+	int64 start; /* log start */
+	int64 end;   /* end snapshot, never below start */
 } KafkaFuncPart;
 
 typedef struct KafkaFuncTable
 {
-	MemoryContext context;		/* holds all of it, the client's lease too */
-	Relation	rel;
+	MemoryContext context; /* holds all of it, the client's lease too */
+	Relation rel;
 	KafkaTableOptions *table;
 	KafkaColumnOptions *columns;
 	KafkaReader *reader;
-	KafkaFuncPart *parts;		/* by topic (byte order), partition */
-	int			nparts;
+	KafkaFuncPart *parts; /* by topic (byte order), partition */
+	int nparts;
 } KafkaFuncTable;
 
 /*
@@ -52,7 +52,7 @@ extern KafkaFuncTable *kafka_func_open(FunctionCallInfo fcinfo, Oid relid,
 extern void kafka_func_close(KafkaFuncTable *func);
 
 /* The index in func->parts, or -1.  topic need not be the same pointer. */
-extern int	kafka_func_find_part(const KafkaFuncTable *func,
-								 const char *topic, int32 partition);
+extern int kafka_func_find_part(const KafkaFuncTable *func, const char *topic,
+								int32 partition);
 
-#endif							/* KAFKA_FUNC_H */
+#endif /* KAFKA_FUNC_H */

@@ -32,7 +32,7 @@ compare_offsets(const void *a, const void *b)
 {
 	const KafkaGroupOffset *x = (const KafkaGroupOffset *) a;
 	const KafkaGroupOffset *y = (const KafkaGroupOffset *) b;
-	int			order = strcmp(x->topic, y->topic);
+	int order = strcmp(x->topic, y->topic);
 
 	if (order != 0)
 		return order;
@@ -70,11 +70,11 @@ partition_exists(const KafkaTopic *topics, int ntopics,
 static int64 *
 find_ends(KafkaClient *client, const KafkaGroupOffset *offsets, int noffsets)
 {
-	int64	   *ends = palloc(sizeof(int64) * Max(noffsets, 1));
+	int64 *ends = palloc(sizeof(int64) * Max(noffsets, 1));
 	KafkaLookup *lookups = palloc0(sizeof(KafkaLookup) * Max(noffsets, 1));
-	int		   *place = palloc(sizeof(int) * Max(noffsets, 1));
-	int			nlookups = 0;
-	int			ntopics;
+	int *place = palloc(sizeof(int) * Max(noffsets, 1));
+	int nlookups = 0;
+	int ntopics;
 	KafkaTopic *topics;
 
 	if (noffsets == 0)
@@ -102,8 +102,8 @@ put_offsets(ReturnSetInfo *rsinfo, const KafkaGroupOffset *offsets,
 {
 	for (int i = 0; i < noffsets; i++)
 	{
-		Datum		values[5];
-		bool		nulls[5] = {false, false, false, false, false};
+		Datum values[5];
+		bool nulls[5] = {false, false, false, false, false};
 
 		values[0] = CStringGetTextDatum(offsets[i].topic);
 		values[1] = Int32GetDatum(offsets[i].partition);
@@ -120,33 +120,31 @@ Datum
 kafka_group_offsets(PG_FUNCTION_ARGS)
 {
 	const char *server_name = NameStr(*PG_GETARG_NAME(0));
-	char	   *group = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char *group = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid			serverid = get_foreign_server_oid(server_name, false);
-	AclResult	result;
+	Oid serverid = get_foreign_server_oid(server_name, false);
+	AclResult result;
 	MemoryContext context;
 	MemoryContext caller;
 	KafkaClient *client;
 	KafkaGroupOffset *offsets;
-	int64	   *ends;
-	int			noffsets;
+	int64 *ends;
+	int noffsets;
 
 	result = object_aclcheck(ForeignServerRelationId, serverid, GetUserId(),
 							 ACL_USAGE);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, server_name);
 	if (group[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("name of a consumer group must not be empty")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("name of a consumer group must not be empty")));
 
 	InitMaterializedSRF(fcinfo, 0);
 	context = AllocSetContextCreate(rsinfo->econtext->ecxt_per_query_memory,
-									"Kafka function",
-									ALLOCSET_DEFAULT_SIZES);
+									"Kafka function", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
-	client = kafka_client_acquire(kafka_option_read_connection(serverid,
-															   GetUserId()));
+	client = kafka_client_acquire(
+		kafka_option_read_connection(serverid, GetUserId()));
 	offsets = kafka_client_group_offsets(client, group, &noffsets);
 	if (noffsets > 0)
 		qsort(offsets, noffsets, sizeof(KafkaGroupOffset), compare_offsets);

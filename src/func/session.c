@@ -43,23 +43,23 @@ kafka_disconnect(PG_FUNCTION_ARGS)
 static char *
 read_extension_version(Oid function)
 {
-	Oid			extension = getExtensionOfObject(ProcedureRelationId, function);
-	Relation	catalog = table_open(ExtensionRelationId, AccessShareLock);
+	Oid extension = getExtensionOfObject(ProcedureRelationId, function);
+	Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	char	   *version = NULL;
+	HeapTuple tuple;
+	char *version = NULL;
 
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(catalog, ExtensionOidIndexId, true, NULL, 1,
-							  &key);
+	scan =
+		systable_beginscan(catalog, ExtensionOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		bool		isnull;
-		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion,
-										 RelationGetDescr(catalog), &isnull);
+		bool isnull;
+		Datum datum = heap_getattr(tuple, Anum_pg_extension_extversion,
+								   RelationGetDescr(catalog), &isnull);
 
 		if (!isnull)
 			version = TextDatumGetCString(datum);
@@ -72,14 +72,13 @@ read_extension_version(Oid function)
 Datum
 kafka_version(PG_FUNCTION_ARGS)
 {
-	char	   *version = read_extension_version(fcinfo->flinfo->fn_oid);
+	char *version = read_extension_version(fcinfo->flinfo->fn_oid);
 	const char *server = GetConfigOption("server_version", false, false);
 
 	/* Packagers put words of their own behind the number. */
-	PG_RETURN_TEXT_P(cstring_to_text(psprintf("kafka_fdw %s, librdkafka %s, simdjson %s, PostgreSQL %.*s",
-											  version ? version : "(unpackaged)",
-											  kafka_client_library_version(),
-											  kafka_json_library_version(),
-											  (int) strcspn(server, " "),
-											  server)));
+	PG_RETURN_TEXT_P(cstring_to_text(
+		psprintf("kafka_fdw %s, librdkafka %s, simdjson %s, PostgreSQL %.*s",
+				 version ? version : "(unpackaged)",
+				 kafka_client_library_version(), kafka_json_library_version(),
+				 (int) strcspn(server, " "), server)));
 }

@@ -58,34 +58,34 @@ typedef enum TailColumn
 	TAIL_TOPIC,
 	TAIL_PARTITION,
 	TAIL_OFFSET,
-	TAIL_ROW,					/* the table's row as one value */
+	TAIL_ROW, /* the table's row as one value */
 	TAIL_COLUMNS = TAIL_ROW
 } TailColumn;
 
 typedef struct TailPart
 {
-	Datum		topic;			/* text */
-	KafkaRange	wanted;			/* what is being read; empty when nothing */
-	int64		read_from;		/* every offset from here on has been read */
-	int64		rows;			/* of the last n */
+	Datum topic;       /* text */
+	KafkaRange wanted; /* what is being read; empty when nothing */
+	int64 read_from;   /* every offset from here on has been read */
+	int64 rows;        /* of the last n */
 } TailPart;
 
 typedef struct TailState
 {
 	KafkaFuncTable *func;
-	int64		count;			/* n */
+	int64 count; /* n */
 	KafkaDecoder *decoder;
-	AttrNumber *attnums;		/* what it decodes */
-	int			nattnums;
-	Datum	   *decoded;		/* by position in attnums */
-	bool	   *decoded_null;
-	Datum	   *values;			/* by column of the table */
-	bool	   *isnull;
-	TailPart   *parts;			/* as func->parts */
-	MemoryContext row_context;	/* reset after each row */
-	TupleDesc	sort_desc;
-	TupleTableSlot *input;		/* virtual, of sort_desc */
-	TupleTableSlot *output;		/* for minimal tuples of sort_desc */
+	AttrNumber *attnums; /* what it decodes */
+	int nattnums;
+	Datum *decoded; /* by position in attnums */
+	bool *decoded_null;
+	Datum *values; /* by column of the table */
+	bool *isnull;
+	TailPart *parts;           /* as func->parts */
+	MemoryContext row_context; /* reset after each row */
+	TupleDesc sort_desc;
+	TupleTableSlot *input;  /* virtual, of sort_desc */
+	TupleTableSlot *output; /* for minimal tuples of sort_desc */
 } TailState;
 
 /* ----------------------------------------------------------------
@@ -97,7 +97,7 @@ static void
 init_decoder(TailState *tail)
 {
 	KafkaFuncTable *func = tail->func;
-	TupleDesc	desc = RelationGetDescr(func->rel);
+	TupleDesc desc = RelationGetDescr(func->rel);
 
 	tail->attnums = palloc(sizeof(AttrNumber) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
@@ -117,8 +117,8 @@ init_decoder(TailState *tail)
 static TailState *
 begin_tail(KafkaFuncTable *func, int64 count)
 {
-	TailState  *tail = palloc0(sizeof(TailState));
-	TupleDesc	desc = CreateTemplateTupleDesc(TAIL_COLUMNS);
+	TailState *tail = palloc0(sizeof(TailState));
+	TupleDesc desc = CreateTemplateTupleDesc(TAIL_COLUMNS);
 
 	tail->func = func;
 	tail->count = count;
@@ -146,29 +146,29 @@ begin_tail(KafkaFuncTable *func, int64 count)
 /* A column to sort by, and which way. */
 typedef struct TailKey
 {
-	TailColumn	column;
-	bool		descending;
+	TailColumn column;
+	bool descending;
 } TailKey;
 
 static Tuplesortstate *
 begin_sort(TailState *tail, const TailKey *keys, int nkeys, int options)
 {
-	AttrNumber	columns[TAIL_COLUMNS];
-	Oid			operators[TAIL_COLUMNS];
-	Oid			collations[TAIL_COLUMNS];
-	bool		nulls_first[TAIL_COLUMNS];
+	AttrNumber columns[TAIL_COLUMNS];
+	Oid operators[TAIL_COLUMNS];
+	Oid collations[TAIL_COLUMNS];
+	bool nulls_first[TAIL_COLUMNS];
 
 	for (int i = 0; i < nkeys; i++)
 	{
-		Oid			type = TupleDescAttr(tail->sort_desc,
-										 keys[i].column - 1)->atttypid;
-		TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_LT_OPR |
-												  TYPECACHE_GT_OPR);
+		Oid type =
+			TupleDescAttr(tail->sort_desc, keys[i].column - 1)->atttypid;
+		TypeCacheEntry *entry =
+			lookup_type_cache(type, TYPECACHE_LT_OPR | TYPECACHE_GT_OPR);
 
 		columns[i] = keys[i].column;
 		operators[i] = keys[i].descending ? entry->gt_opr : entry->lt_opr;
-		collations[i] = keys[i].column == TAIL_TOPIC ? C_COLLATION_OID
-			: InvalidOid;
+		collations[i] =
+			keys[i].column == TAIL_TOPIC ? C_COLLATION_OID : InvalidOid;
 		nulls_first[i] = false;
 	}
 	return tuplesort_begin_heap(tail->sort_desc, nkeys, columns, operators,
@@ -180,14 +180,12 @@ begin_sort(TailState *tail, const TailKey *keys, int nkeys, int options)
 static Tuplesortstate *
 begin_newest_sort(TailState *tail)
 {
-	static const TailKey keys[] = {
-		{TAIL_TIME, true},
-		{TAIL_TOPIC, false},
-		{TAIL_PARTITION, false},
-		{TAIL_OFFSET, true}
-	};
-	Tuplesortstate *sort = begin_sort(tail, keys, lengthof(keys),
-									  TUPLESORT_ALLOWBOUNDED);
+	static const TailKey keys[] = {{TAIL_TIME, true},
+								   {TAIL_TOPIC, false},
+								   {TAIL_PARTITION, false},
+								   {TAIL_OFFSET, true}};
+	Tuplesortstate *sort =
+		begin_sort(tail, keys, lengthof(keys), TUPLESORT_ALLOWBOUNDED);
 
 	tuplesort_set_bound(sort, tail->count);
 	return sort;
@@ -197,11 +195,9 @@ begin_newest_sort(TailState *tail)
 static Tuplesortstate *
 begin_offset_sort(TailState *tail)
 {
-	static const TailKey keys[] = {
-		{TAIL_TOPIC, false},
-		{TAIL_PARTITION, false},
-		{TAIL_OFFSET, true}
-	};
+	static const TailKey keys[] = {{TAIL_TOPIC, false},
+								   {TAIL_PARTITION, false},
+								   {TAIL_OFFSET, true}};
 
 	return begin_sort(tail, keys, lengthof(keys), TUPLESORT_NONE);
 }
@@ -213,21 +209,21 @@ begin_offset_sort(TailState *tail)
 
 /* Decodes a message and hands it to sort; false when the table skips it. */
 static bool
-put_message(TailState *tail, Tuplesortstate *sort,
-			const KafkaMessage *message, Datum topic)
+put_message(TailState *tail, Tuplesortstate *sort, const KafkaMessage *message,
+			Datum topic)
 {
 	TupleTableSlot *slot = tail->input;
 	MemoryContext caller = MemoryContextSwitchTo(tail->row_context);
-	bool		good;
-	bool		kept;
+	bool good;
+	bool kept;
 
 	good = kafka_decoder_run(tail->decoder, message, tail->decoded,
 							 tail->decoded_null);
 	kept = good || tail->func->table->on_error != KAFKA_ON_ERROR_SKIP;
 	if (kept)
 	{
-		HeapTuple	tuple;
-		bool		append_time;
+		HeapTuple tuple;
+		bool append_time;
 
 		for (int i = 0; i < tail->nattnums; i++)
 		{
@@ -262,9 +258,9 @@ read_wanted(TailState *tail, Tuplesortstate *sort, bool count_rows)
 
 	while (kafka_reader_next(tail->func->reader, &message))
 	{
-		int			index = kafka_func_find_part(tail->func, message.topic,
-												 message.partition);
-		TailPart   *part;
+		int index =
+			kafka_func_find_part(tail->func, message.topic, message.partition);
+		TailPart *part;
 
 		/*
 		 * Bounds know no topics, so of a table with several the same
@@ -281,7 +277,7 @@ read_wanted(TailState *tail, Tuplesortstate *sort, bool count_rows)
 	}
 	for (int i = 0; i < tail->func->nparts; i++)
 	{
-		TailPart   *part = &tail->parts[i];
+		TailPart *part = &tail->parts[i];
 
 		if (!kafka_range_is_empty(part->wanted))
 			part->read_from = part->wanted.start;
@@ -299,8 +295,8 @@ read_last(TailState *tail, Tuplesortstate *newest)
 	{
 		const KafkaFuncPart *part = &func->parts[i];
 
-		tail->parts[i].wanted.start = Max(part->start,
-										  part->end - tail->count);
+		tail->parts[i].wanted.start =
+			Max(part->start, part->end - tail->count);
 		tail->parts[i].wanted.end = part->end;
 	}
 	kafka_reader_start_newest(func->reader, tail->count);
@@ -317,14 +313,14 @@ start_extension(TailState *tail)
 	KafkaFuncTable *func = tail->func;
 	KafkaBounds *bounds = palloc(sizeof(KafkaBounds));
 	KafkaBounds *one = palloc(sizeof(KafkaBounds));
-	int			nparts = 0;
+	int nparts = 0;
 
 	kafka_bounds_nothing(bounds);
 	for (int i = 0; i < func->nparts && nparts < EXTENSION_PARTS; i++)
 	{
-		TailPart   *part = &tail->parts[i];
-		int64		start = func->parts[i].start;
-		int64		width = func->parts[i].end - part->read_from;
+		TailPart *part = &tail->parts[i];
+		int64 start = func->parts[i].start;
+		int64 width = func->parts[i].end - part->read_from;
 
 		if (part->rows >= tail->count || part->read_from <= start)
 			continue;
@@ -333,8 +329,8 @@ start_extension(TailState *tail)
 		kafka_bounds_nothing(one);
 		one->nboxes = 1;
 		one->boxes[0].range[KAFKA_DIMENSION_PARTITION] =
-			(KafkaRange) {func->parts[i].partition,
-						  (int64) func->parts[i].partition + 1};
+			(KafkaRange){func->parts[i].partition,
+						 (int64) func->parts[i].partition + 1};
 		one->boxes[0].range[KAFKA_DIMENSION_OFFSET] = part->wanted;
 		one->boxes[0].range[KAFKA_DIMENSION_TIME] = KAFKA_RANGE_ALL;
 		kafka_bounds_or(bounds, one);
@@ -357,18 +353,18 @@ read_extension(TailState *tail, Tuplesortstate *newest)
 	tuplesort_performsort(sort);
 	while (tuplesort_gettupleslot(sort, true, false, tail->output, NULL))
 	{
-		char	   *topic;
-		int32		partition;
-		TailPart   *part;
-		bool		isnull;
+		char *topic;
+		int32 partition;
+		TailPart *part;
+		bool isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		topic = TextDatumGetCString(slot_getattr(tail->output, TAIL_TOPIC,
-												 &isnull));
-		partition = DatumGetInt32(slot_getattr(tail->output, TAIL_PARTITION,
-											   &isnull));
-		part = &tail->parts[kafka_func_find_part(tail->func, topic,
-												 partition)];
+		topic = TextDatumGetCString(
+			slot_getattr(tail->output, TAIL_TOPIC, &isnull));
+		partition =
+			DatumGetInt32(slot_getattr(tail->output, TAIL_PARTITION, &isnull));
+		part =
+			&tail->parts[kafka_func_find_part(tail->func, topic, partition)];
 		if (part->rows < tail->count)
 		{
 			tuplesort_puttupleslot(newest, tail->output);
@@ -385,17 +381,17 @@ read_extension(TailState *tail, Tuplesortstate *newest)
  * ----------------------------------------------------------------
  */
 
-/* Makes to_jsonb callable for values of one type, which it asks its call for. */
+/* Makes to_jsonb callable for values of one type, which it asks its call for.
+ */
 static void
 init_to_jsonb(FmgrInfo *to_jsonb, Oid type)
 {
-	Const	   *argument = makeNullConst(type, -1, InvalidOid);
+	Const *argument = makeNullConst(type, -1, InvalidOid);
 
 	fmgr_info(F_TO_JSONB, to_jsonb);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
 											 list_make1(argument), InvalidOid,
-											 InvalidOid,
-											 COERCE_EXPLICIT_CALL),
+											 InvalidOid, COERCE_EXPLICIT_CALL),
 					   to_jsonb);
 }
 
@@ -403,7 +399,7 @@ static void
 put_results(TailState *tail, Tuplesortstate *newest, ReturnSetInfo *rsinfo,
 			FmgrInfo *to_jsonb)
 {
-	int64		left = tail->count;
+	int64 left = tail->count;
 
 	tuplesort_performsort(newest);
 
@@ -412,13 +408,13 @@ put_results(TailState *tail, Tuplesortstate *newest, ReturnSetInfo *rsinfo,
 		   tuplesort_gettupleslot(newest, true, false, tail->output, NULL))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(tail->row_context);
-		bool		isnull;
-		Datum		row = slot_getattr(tail->output, TAIL_ROW, &isnull);
+		bool isnull;
+		Datum row = slot_getattr(tail->output, TAIL_ROW, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
 		if (to_jsonb)
 		{
-			Datum		value = FunctionCall1(to_jsonb, row);
+			Datum value = FunctionCall1(to_jsonb, row);
 
 			isnull = false;
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value,
@@ -446,9 +442,8 @@ static int64
 get_count(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("number of messages must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("number of messages must not be null")));
 	if (PG_GETARG_INT32(1) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -461,9 +456,9 @@ run_tail(FunctionCallInfo fcinfo, KafkaFuncTable *func, int64 count,
 		 bool as_jsonb)
 {
 	MemoryContext caller = MemoryContextSwitchTo(func->context);
-	TailState  *tail = begin_tail(func, count);
+	TailState *tail = begin_tail(func, count);
 	Tuplesortstate *newest = begin_newest_sort(tail);
-	FmgrInfo	to_jsonb;
+	FmgrInfo to_jsonb;
 
 	read_last(tail, newest);
 	while (start_extension(tail))
@@ -480,18 +475,19 @@ run_tail(FunctionCallInfo fcinfo, KafkaFuncTable *func, int64 count,
 Datum
 kafka_tail_rows(PG_FUNCTION_ARGS)
 {
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	int64		count = get_count(fcinfo);
-	Oid			relid = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	int64 count = get_count(fcinfo);
+	Oid relid = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
 	KafkaFuncTable *func;
 
-	if (!OidIsValid(relid) ||
-		get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("type %s is not the row type of a Kafka foreign table",
-						format_type_be(type)),
-				 errhint("Give the table as its row type, kafka.tail(NULL::my_table), or for rows as jsonb by its name, kafka.tail('my_table').")));
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("type %s is not the row type of a Kafka foreign table",
+					format_type_be(type)),
+			 errhint(
+				 "Give the table as its row type, kafka.tail(NULL::my_table), or for rows as jsonb by its name, kafka.tail('my_table').")));
 	func = kafka_func_open(fcinfo, relid, 0);
 	run_tail(fcinfo, func, count, false);
 	kafka_func_close(func);
@@ -501,15 +497,14 @@ kafka_tail_rows(PG_FUNCTION_ARGS)
 Datum
 kafka_tail_jsonb(PG_FUNCTION_ARGS)
 {
-	int64		count = get_count(fcinfo);
+	int64 count = get_count(fcinfo);
 	KafkaFuncTable *func;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("table must not be null")));
-	func = kafka_func_open(fcinfo, PG_GETARG_OID(0),
-						   MAT_SRF_USE_EXPECTED_DESC);
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("table must not be null")));
+	func =
+		kafka_func_open(fcinfo, PG_GETARG_OID(0), MAT_SRF_USE_EXPECTED_DESC);
 	run_tail(fcinfo, func, count, true);
 	kafka_func_close(func);
 	return (Datum) 0;

@@ -33,8 +33,8 @@ kafka_watermarks(PG_FUNCTION_ARGS)
 	for (int i = 0; i < func->nparts; i++)
 	{
 		const KafkaFuncPart *part = &func->parts[i];
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
+		Datum values[3];
+		bool nulls[3] = {false, false, false};
 
 		values[0] = Int32GetDatum(part->partition);
 		values[1] = Int64GetDatum(part->start);
@@ -53,9 +53,8 @@ kafka_watermarks(PG_FUNCTION_ARGS)
 static KafkaLookup *
 look_up_time(KafkaFuncTable *func, TimestampTz time)
 {
-	int64		time_ms = kafka_moment_range(KAFKA_OP_GE, time).start;
-	KafkaLookup *lookups = palloc0(sizeof(KafkaLookup) *
-								   Max(func->nparts, 1));
+	int64 time_ms = kafka_moment_range(KAFKA_OP_GE, time).start;
+	KafkaLookup *lookups = palloc0(sizeof(KafkaLookup) * Max(func->nparts, 1));
 
 	for (int i = 0; i < func->nparts; i++)
 	{
@@ -87,8 +86,8 @@ kafka_offsets_at(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < func->nparts; i++)
 	{
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
+		Datum values[2];
+		bool nulls[2] = {false, false};
 
 		values[0] = Int32GetDatum(lookups[i].partition);
 		values[1] = Int64GetDatum(lookups[i].offset);

@@ -1,6 +1,7 @@
 /*
  * bare.c
- *	  The least that a consumer can do: the floor that the benchmark compares with.
+ *	  The least that a consumer can do: the floor that the benchmark compares
+ *with.
  *
  * Call:  bare count  -b BROKERS -t TOPIC [OPTION]...
  *		  bare window -b BROKERS -t TOPIC -s START_MS -e END_MS [OPTION]...
@@ -18,18 +19,19 @@
  *				a real consumer
  *
  * count reads a topic from its beginning to its end.  window reads from the
- * first offset with a time of START_MS or later to the first one with END_MS plus
- * lateness, and counts the records in [START_MS, END_MS).  Every repetition asks
- * the broker for the offsets it needs; nothing is decoded.  Printed for each: wall
- * time in ms, processor time of all threads in ms, messages taken from the library,
- * messages counted, wake-ups sent.
+ * first offset with a time of START_MS or later to the first one with END_MS
+ *plus lateness, and counts the records in [START_MS, END_MS).  Every
+ *repetition asks the broker for the offsets it needs; nothing is decoded.
+ *Printed for each: wall time in ms, processor time of all threads in ms,
+ *messages taken from the library, messages counted, wake-ups sent.
  *
- * When its queue is full, librdkafka before 2.2 lets the broker thread sleep for up
- * to a second, even if the queue runs empty meanwhile; any request to that broker
- * wakes it.  A consumer that does nothing, like count, never fills the queue;
- * anybody slower does.  "short" sends a lookup of the end offsets and waits for the
- * answer whenever a batch comes back short; "bytes" sends one after every half queue
- * of payload, and after a short batch, and does not wait for the answer.
+ * When its queue is full, librdkafka before 2.2 lets the broker thread sleep
+ *for up to a second, even if the queue runs empty meanwhile; any request to
+ *that broker wakes it.  A consumer that does nothing, like count, never fills
+ *the queue; anybody slower does.  "short" sends a lookup of the end offsets
+ *and waits for the answer whenever a batch comes back short; "bytes" sends one
+ *after every half queue of payload, and after a short batch, and does not wait
+ *for the answer.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -62,16 +64,16 @@ typedef struct Options
 	const char *topic;
 	const char *fetch_bytes;
 	const char *queue_kb;
-	bool		window;
-	bool		cold;
-	int64_t		start_ms;
-	int64_t		end_ms;
-	int64_t		late_ms;
-	int64_t		max_messages;
-	int64_t		cost_ns;
-	WakeMode	wake;
-	int			repetitions;
-	int			warm_ups;
+	bool window;
+	bool cold;
+	int64_t start_ms;
+	int64_t end_ms;
+	int64_t late_ms;
+	int64_t max_messages;
+	int64_t cost_ns;
+	WakeMode wake;
+	int repetitions;
+	int warm_ups;
 } Options;
 
 /* One handle and what is to be read with it. */
@@ -80,31 +82,29 @@ typedef struct Reader
 	rd_kafka_t *rk;
 	rd_kafka_topic_t *rkt;
 	rd_kafka_queue_t *queue;
-	int			partitions;
-	int64_t		position[MAX_PARTITIONS];
-	int64_t		stop[MAX_PARTITIONS];
-	bool		active[MAX_PARTITIONS];
-	int64_t		remaining;		/* offsets between positions and stops */
-	int64_t		taken;
-	int64_t		counted;
-	int64_t		bytes;
-	int64_t		woken_at_bytes;
-	int			wakes;
+	int partitions;
+	int64_t position[MAX_PARTITIONS];
+	int64_t stop[MAX_PARTITIONS];
+	bool active[MAX_PARTITIONS];
+	int64_t remaining; /* offsets between positions and stops */
+	int64_t taken;
+	int64_t counted;
+	int64_t bytes;
+	int64_t woken_at_bytes;
+	int wakes;
 } Reader;
 
-static Options options = {
-	.max_messages = INT64_MAX,
-	.repetitions = 5,
-	.warm_ups = 1
-};
+static Options options = {.max_messages = INT64_MAX,
+						  .repetitions = 5,
+						  .warm_ups = 1};
 
-static void fail(const char *format,...)
-			__attribute__((format(printf, 1, 2), noreturn));
+static void fail(const char *format, ...)
+	__attribute__((format(printf, 1, 2), noreturn));
 
 static void
-fail(const char *format,...)
+fail(const char *format, ...)
 {
-	va_list		args;
+	va_list args;
 
 	fputs("bare: ", stderr);
 	va_start(args, format);
@@ -136,7 +136,7 @@ cpu_ns(void)
 static void
 set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
-	char		message[512];
+	char message[512];
 
 	if (value && rd_kafka_conf_set(conf, name, value, message,
 								   sizeof(message)) != RD_KAFKA_CONF_OK)
@@ -148,7 +148,7 @@ open_reader(Reader *reader)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	const struct rd_kafka_metadata *metadata;
-	char		message[512];
+	char message[512];
 
 	memset(reader, 0, sizeof(*reader));
 	set(conf, "bootstrap.servers", options.brokers);
@@ -157,7 +157,8 @@ open_reader(Reader *reader)
 	set(conf, "auto.offset.reset", "error");
 	set(conf, "fetch.message.max.bytes", options.fetch_bytes);
 	set(conf, "queued.max.messages.kbytes", options.queue_kb);
-	reader->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, message, sizeof(message));
+	reader->rk =
+		rd_kafka_new(RD_KAFKA_CONSUMER, conf, message, sizeof(message));
 	if (!reader->rk)
 		fail("%s", message);
 	reader->rkt = rd_kafka_topic_new(reader->rk, options.topic, NULL);
@@ -212,8 +213,8 @@ look_up(Reader *reader, int64_t time_ms, int64_t *offsets)
 static void
 replace_none(Reader *reader, int64_t *offsets)
 {
-	int64_t		ends[MAX_PARTITIONS];
-	bool		looked_up = false;
+	int64_t ends[MAX_PARTITIONS];
+	bool looked_up = false;
 
 	for (int i = 0; i < reader->partitions; i++)
 	{
@@ -232,8 +233,8 @@ wake_broker(Reader *reader)
 	rd_kafka_topic_partition_list_t *list = list_partitions(reader, -1);
 
 	(void) rd_kafka_offsets_for_times(reader->rk, list,
-									  options.wake == WAKE_SHORT ?
-									  WAKE_WAIT_MS : 0);
+									  options.wake == WAKE_SHORT ? WAKE_WAIT_MS
+																 : 0);
 	rd_kafka_topic_partition_list_destroy(list);
 	reader->woken_at_bytes = reader->bytes;
 	reader->wakes++;
@@ -279,7 +280,7 @@ start(Reader *reader)
 static void
 take_message(Reader *reader, const rd_kafka_message_t *message)
 {
-	int			partition = message->partition;
+	int partition = message->partition;
 
 	if (message->err)
 		fail("%s", rd_kafka_message_errstr(message));
@@ -291,7 +292,7 @@ take_message(Reader *reader, const rd_kafka_message_t *message)
 	reader->bytes += (int64_t) message->len;
 	if (options.window)
 	{
-		int64_t		time_ms = rd_kafka_message_timestamp(message, NULL);
+		int64_t time_ms = rd_kafka_message_timestamp(message, NULL);
 
 		if (time_ms >= options.start_ms && time_ms < options.end_ms)
 			reader->counted++;
@@ -303,7 +304,7 @@ take_message(Reader *reader, const rd_kafka_message_t *message)
 static void
 spend(int64_t cost_ns)
 {
-	int64_t		end_ns = clock_ns() + cost_ns;
+	int64_t end_ns = clock_ns() + cost_ns;
 
 	while (clock_ns() < end_ns)
 		continue;
@@ -313,22 +314,24 @@ static void
 read_all(Reader *reader)
 {
 	rd_kafka_message_t *batch[BATCH_SIZE];
-	int64_t		half_queue = atoll(options.queue_kb ? options.queue_kb :
-								   "65536") * 512;
+	int64_t half_queue =
+		atoll(options.queue_kb ? options.queue_kb : "65536") * 512;
 
 	start(reader);
 	while (reader->remaining > 0 && reader->counted < options.max_messages)
 	{
-		size_t		wanted = BATCH_SIZE;
-		ssize_t		got;
+		size_t wanted = BATCH_SIZE;
+		ssize_t got;
 
 		if ((int64_t) wanted > reader->remaining)
 			wanted = (size_t) reader->remaining;
 		if ((int64_t) wanted > options.max_messages - reader->counted)
 			wanted = (size_t) (options.max_messages - reader->counted);
 		got = rd_kafka_consume_batch_queue(reader->queue,
-										   options.wake == WAKE_NONE ?
-										   1000 : SHORT_WAIT_MS, batch, wanted);
+										   options.wake == WAKE_NONE
+											   ? 1000
+											   : SHORT_WAIT_MS,
+										   batch, wanted);
 		if (got < 0)
 			fail("%s", rd_kafka_err2str(rd_kafka_last_error()));
 		for (ssize_t i = 0; i < got; i++)
@@ -353,8 +356,8 @@ read_all(Reader *reader)
 static int64_t
 parse_number(const char *text)
 {
-	char	   *end;
-	int64_t		value;
+	char *end;
+	int64_t value;
 
 	errno = 0;
 	value = strtoll(text, &end, 10);
@@ -378,10 +381,10 @@ parse_wake(const char *text)
 static void
 parse_options(int argc, char **argv)
 {
-	int			letter;
+	int letter;
 
-	if (argc < 2 || (strcmp(argv[1], "count") != 0 &&
-					 strcmp(argv[1], "window") != 0))
+	if (argc < 2 ||
+		(strcmp(argv[1], "count") != 0 && strcmp(argv[1], "window") != 0))
 		fail("say count or window");
 	options.window = strcmp(argv[1], "window") == 0;
 	optind = 2;
@@ -441,15 +444,15 @@ parse_options(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	Reader		reader;
+	Reader reader;
 
 	parse_options(argc, argv);
 	if (!options.cold)
 		open_reader(&reader);
 	for (int i = -options.warm_ups; i < options.repetitions; i++)
 	{
-		int64_t		start_ns = clock_ns();
-		int64_t		start_cpu_ns = cpu_ns();
+		int64_t start_ns = clock_ns();
+		int64_t start_cpu_ns = cpu_ns();
 
 		if (options.cold)
 			open_reader(&reader);

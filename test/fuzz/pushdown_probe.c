@@ -134,7 +134,7 @@ restore_not(Oid foreigntableid, List *clauses)
 
 	if (GetForeignTable(foreigntableid)->options == NIL)
 		return clauses;
-	foreach (lc, clauses)
+	foreach(lc, clauses)
 	{
 		Expr *clause = makeBoolExpr(OR_EXPR,
 									list_make2(negate_clause(lfirst(lc)),
