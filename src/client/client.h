@@ -29,6 +29,18 @@
 typedef struct KafkaClient KafkaClient;
 
 /*
+ * How large a handle's fetches are, which the library fixes when it is made.
+ * A fetch brings whole batches, all of which are decompressed: what is large
+ * is waste for a small window, and what is small makes a long scan wait for
+ * one round trip after the other.
+ */
+typedef enum KafkaPurpose
+{
+	KAFKA_FOR_SEEKS, /* lookups, and reading small windows */
+	KAFKA_FOR_SCANS  /* reading much */
+} KafkaPurpose;
+
+/*
  * Lends a handle for the server and user mapping in opts: an idle one when
  * there is one, else a new one.  It belongs to the caller until
  * kafka_client_release; if the current memory context goes first, which is
@@ -36,7 +48,8 @@ typedef struct KafkaClient KafkaClient;
  *
  * Does not connect: the first call that asks a broker does.
  */
-extern KafkaClient *kafka_client_acquire(const KafkaConnectionOptions *opts);
+extern KafkaClient *kafka_client_acquire(const KafkaConnectionOptions *opts,
+										 KafkaPurpose purpose);
 
 /* Gives a handle back to the pool, or destroys it when it is not fit. */
 extern void kafka_client_release(KafkaClient *client);
@@ -92,8 +105,8 @@ typedef struct KafkaTopicSettings
 } KafkaTopicSettings;
 
 /*
- * Asks for a topic's settings, or takes them from a cache that lives as long
- * as the handle and is at most a minute old.  A refusal is no error.
+ * Asks for a topic's settings, or takes them from a cache that lives until the
+ * handle is released and is at most a minute old.  A refusal is no error.
  */
 extern KafkaTopicSettings kafka_client_topic_settings(KafkaClient *client,
 													  const char *topic);

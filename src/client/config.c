@@ -21,18 +21,19 @@
 #include "lib/stringinfo.h"
 
 /*
- * A fetch answer brings whole batches, all of which are decompressed, so a
- * small fetch is what makes a small window cheap: 64 to 256 kB reads a topic
- * as fast as 10 MB does, and a window of a few hundred messages five times
- * faster.
+ * Fetches of one partition.  For a window of a few hundred messages 64 kB are
+ * up to five times as fast as the library's default of 1 MB, most of which
+ * would be decompressed in vain.
  */
-#define FETCH_BYTES_PER_PART (128 * 1024)
+#define SEEK_FETCH_BYTES (64 * 1024)
+#define SCAN_FETCH_BYTES (1024 * 1024)
 
 /*
- * What one active partition may hold at once, as a multiple of its fetch:
- * the answer as it came and the same decompressed, three times as long.
+ * What a message costs while it waits, beside its bytes, and what one more
+ * active partition costs beside its share of the queue.
  */
-#define ACTIVE_PART_BYTES (FETCH_BYTES_PER_PART * 4)
+#define MESSAGE_OVERHEAD_BYTES 512
+#define ACTIVE_PART_BYTES (256 * 1024)
 
 /* First versions that know a property. */
 #define RDKAFKA_HAS_QUEUE_BACKOFF 0x02020000
@@ -129,11 +130,50 @@ set_security(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 				 opts->ssl_verify ? "https" : "none");
 }
 
+/*
+ * Splits the memory limit: a quarter for the messages that wait, a quarter for
+ * their overhead, and the rest for the answer being taken apart, which may be
+ * several times as long decompressed as it came.
+ */
+KafkaBuffering
+kafka_config_buffering(int64 memory_limit_bytes, KafkaPurpose purpose)
+{
+	KafkaBuffering result;
+	int64 quarter = memory_limit_bytes / 4;
+	bool scan = purpose == KAFKA_FOR_SCANS;
+
+	result.fetch_bytes =
+		Min(scan ? SCAN_FETCH_BYTES : SEEK_FETCH_BYTES, quarter / 4);
+	result.answer_bytes = Max(quarter / 4, result.fetch_bytes);
+	result.queue_bytes = scan ? quarter : Min(quarter, 64 * SEEK_FETCH_BYTES);
+	result.queue_messages =
+		Max(Min(quarter / MESSAGE_OVERHEAD_BYTES, 100000), 1000);
+	result.max_active_parts =
+		(int) Max(Min(memory_limit_bytes / ACTIVE_PART_BYTES, 1000), 1);
+	return result;
+}
+
+static void
+set_buffering(ConfigBuilder *builder, const KafkaConnectionOptions *opts,
+			  const KafkaBuffering *buffering)
+{
+	set_int(builder, "fetch.message.max.bytes", buffering->fetch_bytes);
+	set_int(builder, "fetch.max.bytes", buffering->answer_bytes);
+	/* The library raises fetch.max.bytes to this one, meant for producers. */
+	set_int(builder, "message.max.bytes", buffering->fetch_bytes);
+	set_int(builder, "receive.message.max.bytes",
+			Min(opts->memory_limit_bytes, INT_MAX));
+	set_int(builder, "queued.max.messages.kbytes",
+			buffering->queue_bytes / 1024);
+	/* Called a minimum, it is where the library stops fetching. */
+	set_int(builder, "queued.min.messages", buffering->queue_messages);
+	if (rd_kafka_version() >= RDKAFKA_HAS_QUEUE_BACKOFF)
+		set_int(builder, "fetch.queue.backoff.ms", 1);
+}
+
 static void
 set_consumer(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 {
-	int64 share = opts->memory_limit_bytes / 16;
-
 	set_property(builder, "isolation.level",
 				 opts->read_committed ? "read_committed" : "read_uncommitted");
 	set_bool(builder, "check.crcs", opts->check_crcs);
@@ -150,18 +190,6 @@ set_consumer(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 	/* The tail of every bounded scan waits for this. */
 	set_int(builder, "fetch.wait.max.ms", 10);
 	set_int(builder, "fetch.error.backoff.ms", 50);
-	set_int(builder, "fetch.message.max.bytes", FETCH_BYTES_PER_PART);
-	set_int(builder, "fetch.max.bytes",
-			Max(Min(share, KAFKA_QUEUE_BYTES), FETCH_BYTES_PER_PART));
-	/* The library raises fetch.max.bytes to this one, meant for producers. */
-	set_int(builder, "message.max.bytes", FETCH_BYTES_PER_PART);
-	set_int(builder, "receive.message.max.bytes",
-			Min(opts->memory_limit_bytes, INT_MAX));
-	set_int(builder, "queued.max.messages.kbytes",
-			Max(Min(share, KAFKA_QUEUE_BYTES) / 1024, 256));
-	set_int(builder, "queued.min.messages", 100000);
-	if (rd_kafka_version() >= RDKAFKA_HAS_QUEUE_BACKOFF)
-		set_int(builder, "fetch.queue.backoff.ms", 1);
 }
 
 /*
@@ -169,7 +197,8 @@ set_consumer(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
  * library refuses a value, as it does with a certificate it cannot read.
  */
 rd_kafka_conf_t *
-kafka_config_build(const KafkaConnectionOptions *opts)
+kafka_config_build(const KafkaConnectionOptions *opts,
+				   const KafkaBuffering *buffering)
 {
 	ConfigBuilder builder = {0};
 
@@ -177,6 +206,7 @@ kafka_config_build(const KafkaConnectionOptions *opts)
 	set_connection(&builder, opts);
 	set_security(&builder, opts);
 	set_consumer(&builder, opts);
+	set_buffering(&builder, opts, buffering);
 	rd_kafka_conf_set_events(builder.conf,
 							 RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
 
@@ -238,13 +268,4 @@ kafka_config_fingerprint(const KafkaConnectionOptions *opts)
 	explicit_bzero(buf.data, buf.len);
 	pfree(buf.data);
 	return hash;
-}
-
-/* How many partitions may be fetched at once within the memory limit. */
-int
-kafka_config_max_active_parts(const KafkaClient *client)
-{
-	int64 parts = client->memory_limit_bytes / ACTIVE_PART_BYTES;
-
-	return (int) Max(Min(parts, 1000), 1);
 }

@@ -114,7 +114,7 @@ kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
 	cursor->topics = palloc0(sizeof(KafkaCursorTopic) * Max(nparts, 1));
 	cursor->batch = palloc(sizeof(rd_kafka_message_t *) * KAFKA_BATCH_MAX);
 	cursor->batch_size = KAFKA_BATCH_FIRST;
-	cursor->max_active = kafka_config_max_active_parts(client);
+	cursor->max_active = client->buffering.max_active_parts;
 	cursor->stats.parts_open = nparts;
 	for (int i = 0; i < nparts; i++)
 	{
@@ -138,7 +138,7 @@ kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
 	cursor->queue = rd_kafka_queue_new(client->rk);
 	kafka_client_watch_queue(client, cursor->queue);
 	index_parts(cursor);
-	cursor->last_news_ms = kafka_clock_ms();
+	cursor->silent_since_ms = kafka_clock_ms();
 	return cursor;
 }
 
@@ -197,12 +197,21 @@ kafka_cursor_stats(const KafkaCursor *cursor)
 void
 kafka_cursor_start_part(KafkaCursor *cursor, KafkaCursorPart *part)
 {
+	KafkaClient *client = cursor->client;
+	rd_kafka_queue_t **slot;
+
+	slot = kafka_client_queue_slot(client, part->read.topic,
+								   part->read.partition);
+	if (slot)
+		kafka_client_empty_slot(slot);
 	if (rd_kafka_consume_start_queue(part->topic->rkt, part->read.partition,
 									 part->position, cursor->queue) != 0)
-		kafka_client_raise(cursor->client, KAFKA_DOING_READ,
-						   rd_kafka_last_error(), NULL, part->read.topic,
-						   part->read.partition);
+		kafka_client_raise(client, KAFKA_DOING_READ, rd_kafka_last_error(),
+						   NULL, part->read.topic, part->read.partition);
 	part->state = KAFKA_PART_ACTIVE;
+	if (slot)
+		*slot = rd_kafka_queue_get_partition(client->rk, part->read.topic,
+											 part->read.partition);
 }
 
 /* Stops fetching; what the queue still holds of it the library drops. */
@@ -405,6 +414,7 @@ poke_brokers(KafkaCursor *cursor)
 		(void) rd_kafka_offsets_for_times(cursor->client->rk, list, 0);
 	rd_kafka_topic_partition_list_destroy(list);
 	cursor->poked_at_bytes = cursor->stats.bytes;
+	cursor->poked_at_messages = cursor->stats.messages;
 }
 
 /* Takes what the queue has, without waiting. */
@@ -422,6 +432,7 @@ take_batch(KafkaCursor *cursor)
 						   rd_kafka_last_error(), NULL, NULL, -1);
 	if (count == 0)
 		return false;
+	cursor->client->answered = true;
 
 	/* A LIMIT query wants few; everybody else soon gets large batches. */
 	cursor->batch_size = Min(cursor->batch_size * 2, KAFKA_BATCH_MAX);
@@ -446,6 +457,17 @@ wait_for_news(KafkaCursor *cursor, int timeout_ms)
 	kafka_cursor_watch_silence(cursor);
 }
 
+static bool
+half_queue_is_read(const KafkaCursor *cursor)
+{
+	const KafkaBuffering *limit = &cursor->client->buffering;
+
+	return cursor->stats.bytes - cursor->poked_at_bytes >=
+			   limit->queue_bytes / 2 ||
+		   cursor->stats.messages - cursor->poked_at_messages >=
+			   limit->queue_messages / 2;
+}
+
 /*
  * Gets the next batch, waiting for it.
  *
@@ -460,12 +482,23 @@ fill_batch(KafkaCursor *cursor)
 	if (cursor->tick)
 		cursor->tick(cursor->tick_arg);
 	kafka_client_serve_events(cursor->client);
-	if (cursor->stats.bytes - cursor->poked_at_bytes >= KAFKA_QUEUE_BYTES / 2)
+	if (half_queue_is_read(cursor))
 		poke_brokers(cursor);
 
+	/*
+	 * Silence counts from here, not from the last batch, which may be long
+	 * ago when the query is in no hurry; and what came since must have brought
+	 * us on: an end-of-partition event below the end may come for ever.
+	 */
+	if (cursor->stats.passed != cursor->passed_at_wait)
+	{
+		cursor->passed_at_wait = cursor->stats.passed;
+		cursor->silent_since_ms = kafka_clock_ms();
+		cursor->asked_leaders = 0;
+	}
 	while (!take_batch(cursor))
 	{
-		if (cursor->stats.bytes == cursor->poked_at_bytes)
+		if (cursor->stats.messages == cursor->poked_at_messages)
 			wait_for_news(cursor, WAIT_SLICE_MS);
 		else
 		{
@@ -476,8 +509,6 @@ fill_batch(KafkaCursor *cursor)
 			poke_brokers(cursor);
 		}
 	}
-	cursor->last_news_ms = kafka_clock_ms();
-	cursor->asked_leaders = 0;
 }
 
 static void

@@ -66,9 +66,11 @@ struct KafkaCursor
 	int batch_next;
 	rd_kafka_message_t *current; /* handed out, or being looked at */
 	KafkaCursorTopic *last_topic;
-	int64 poked_at_bytes; /* stats.bytes when brokers were last woken */
-	int64 last_news_ms;   /* when the queue last had anything */
-	int asked_leaders;    /* times, since then */
+	int64 poked_at_bytes;    /* stats.bytes when brokers were last woken */
+	int64 poked_at_messages; /* stats.messages then */
+	int64 passed_at_wait;    /* stats.passed when we last began to wait */
+	int64 silent_since_ms;   /* when that was, with another number */
+	int asked_leaders;       /* times, since then */
 	KafkaCursorStats stats;
 };
 

@@ -19,12 +19,15 @@
 
 #define KAFKA_ERROR_TEXT_MAX 512
 
-/*
- * The decompressed messages waiting to be read, all partitions together.
- * More gains nothing where the library is woken as soon as it may fetch
- * again; see cursor.c.
- */
-#define KAFKA_QUEUE_BYTES (4 * 1024 * 1024)
+/* What a handle may hold of a scan's data, derived from the memory limit. */
+typedef struct KafkaBuffering
+{
+	int64 fetch_bytes;    /* of one partition, as it comes from the broker */
+	int64 answer_bytes;   /* of all partitions of one fetch */
+	int64 queue_bytes;    /* decompressed messages that wait to be read ... */
+	int64 queue_messages; /* ... and their number: each has an overhead */
+	int max_active_parts; /* partitions fetched at the same time */
+} KafkaBuffering;
 
 /* The worst news heard from the library, kept for the next error message. */
 typedef struct KafkaClientFault
@@ -64,6 +67,8 @@ struct KafkaClient
 	int max_silence_ms;
 	int idle_timeout_ms;
 	int64 memory_limit_bytes;
+	KafkaPurpose purpose;
+	KafkaBuffering buffering;
 	bool read_committed;
 
 	/* Mutable */
@@ -78,13 +83,29 @@ struct KafkaClient
 	KafkaClientFault fault;
 	char *cluster_id;
 	KafkaSettingsEntry *settings;
+	struct KafkaReadTopic *read_topics; /* whose partitions it has read */
 	char *advertised; /* leaders' addresses as last told, or NULL */
 };
 
+/* pool.c */
+
+/*
+ * Where to keep the own queue of a partition that is read, so that the handle
+ * can be ended: see pool.c.  NULL without memory.
+ */
+extern rd_kafka_queue_t **kafka_client_queue_slot(KafkaClient *client,
+												  const char *topic,
+												  int32 partition);
+
+/* Empties the queue of a partition that is not read now, and forgets it. */
+extern void kafka_client_empty_slot(rd_kafka_queue_t **slot);
+
 /* config.c */
-extern rd_kafka_conf_t *kafka_config_build(const KafkaConnectionOptions *opts);
+extern KafkaBuffering kafka_config_buffering(int64 memory_limit_bytes,
+											 KafkaPurpose purpose);
+extern rd_kafka_conf_t *kafka_config_build(const KafkaConnectionOptions *opts,
+										   const KafkaBuffering *buffering);
 extern uint64 kafka_config_fingerprint(const KafkaConnectionOptions *opts);
-extern int kafka_config_max_active_parts(const KafkaClient *client);
 
 /* event.c */
 
@@ -116,7 +137,7 @@ extern int64 kafka_clock_ms(void);
  * waits for a second.
  */
 #define KAFKA_FIRST_SLICE_MS 100
-#define KAFKA_MAX_SLICE_MS 400
+#define KAFKA_MAX_SLICE_MS 900
 
 /* error.c */
 

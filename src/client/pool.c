@@ -19,6 +19,16 @@
  * no PostgreSQL function may run on it.  It lives only while there are idle
  * handles, and all signals are blocked in it, so they stay the backend's.
  *
+ * rd_kafka_destroy waits for all that refers to the handle, and in 2.0.2
+ * (mended in 2.6.1) something always may: when reading a partition is stopped
+ * with a fetch under way, the answer goes into the partition's own queue,
+ * refers to the partition, and is never taken out again once the partition
+ * has left the topic, as all do when the topic is deleted.  So a handle keeps
+ * the queues of the partitions it has read, and they are emptied first; and
+ * since there may be other ways to wait for ever, and a backend must not,
+ * rd_kafka_destroy runs on a thread of its own that the backend can leave
+ * behind.
+ *
  * IDENTIFICATION
  *		src/client/pool.c
  *
@@ -84,6 +94,209 @@ kafka_clock_ms(void)
 	return monotonic_us() / 1000;
 }
 
+/* ----------------------------------------------------------------
+ * Ending handles
+ * ----------------------------------------------------------------
+ */
+
+/* How long a handle's end, mostly 1 to 3 ms, is waited for. */
+#define END_PATIENCE_MS 500
+
+/* A handle that is being destroyed on a thread. */
+typedef struct KafkaHandleEnd
+{
+	rd_kafka_t *rk;
+	int event_fd;
+	bool done;
+	bool left_behind; /* nobody waits; the thread frees this */
+} KafkaHandleEnd;
+
+/* Guards the members of KafkaHandleEnd and the counter. */
+static pthread_mutex_t end_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t end_done;
+static int ends_left_behind = 0;
+
+/* Starts a thread that gets no signals; false when none can be had. */
+static bool
+start_thread(pthread_t *thread, void *(*function)(void *), void *arg)
+{
+	sigset_t all;
+	sigset_t saved;
+	bool started;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	started = pthread_create(thread, NULL, function, arg) == 0;
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	return started;
+}
+
+static void
+destroy_handle(rd_kafka_t *rk, int event_fd)
+{
+	rd_kafka_destroy(rk);
+
+	/* Only now does no thread of the library write to it. */
+	if (event_fd >= 0)
+		close(event_fd);
+}
+
+static void *
+run_end(void *arg)
+{
+	KafkaHandleEnd *end = (KafkaHandleEnd *) arg;
+	bool left_behind;
+
+	destroy_handle(end->rk, end->event_fd);
+	pthread_mutex_lock(&end_mutex);
+	end->done = true;
+	left_behind = end->left_behind;
+	if (left_behind)
+		ends_left_behind--;
+	pthread_cond_broadcast(&end_done);
+	pthread_mutex_unlock(&end_mutex);
+	if (left_behind)
+		free(end);
+	return NULL;
+}
+
+/* Destroys a handle on a thread, and waits for it, but not for ever. */
+static void
+end_handle(rd_kafka_t *rk, int event_fd)
+{
+	int64 deadline_us = monotonic_us() + END_PATIENCE_MS * 1000;
+	struct timespec until = {deadline_us / 1000000,
+							 (deadline_us % 1000000) * 1000};
+	KafkaHandleEnd *end = calloc(1, sizeof(KafkaHandleEnd));
+	pthread_t thread;
+	bool done;
+
+	if (end)
+	{
+		end->rk = rk;
+		end->event_fd = event_fd;
+	}
+	if (end == NULL || !start_thread(&thread, run_end, end))
+	{
+		free(end);
+		destroy_handle(rk, event_fd);
+		return;
+	}
+	pthread_mutex_lock(&end_mutex);
+	while (!end->done &&
+		   pthread_cond_timedwait(&end_done, &end_mutex, &until) != ETIMEDOUT)
+		;
+	done = end->done;
+	if (!done)
+	{
+		end->left_behind = true;
+		ends_left_behind++;
+	}
+	pthread_mutex_unlock(&end_mutex);
+	if (done)
+	{
+		pthread_join(thread, NULL);
+		free(end);
+	}
+	else
+		pthread_detach(thread);
+}
+
+/* Tells, once each, of handles that do not end. */
+static void
+warn_left_behind(void)
+{
+	static int warned = 0;
+	int count;
+
+	pthread_mutex_lock(&end_mutex);
+	count = ends_left_behind;
+	pthread_mutex_unlock(&end_mutex);
+	if (count > warned)
+		ereport(
+			WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("a Kafka client handle could not be closed in time"),
+			 errdetail(
+				 "librdkafka %s is still at it. The handle's threads and connections stay until it is done or the session ends.",
+				 rd_kafka_version_str())));
+	warned = count;
+}
+
+/* A topic of which a handle has read partitions. */
+typedef struct KafkaReadTopic
+{
+	struct KafkaReadTopic *next;
+	rd_kafka_queue_t **queues; /* by partition, NULL for not read */
+	int nqueues;
+	char name[FLEXIBLE_ARRAY_MEMBER];
+} KafkaReadTopic;
+
+rd_kafka_queue_t **
+kafka_client_queue_slot(KafkaClient *client, const char *topic,
+						int32 partition)
+{
+	KafkaReadTopic *read;
+
+	for (read = client->read_topics; read; read = read->next)
+	{
+		if (strcmp(read->name, topic) == 0)
+			break;
+	}
+	if (read == NULL)
+	{
+		read = calloc(1, offsetof(KafkaReadTopic, name) + strlen(topic) + 1);
+		if (read == NULL)
+			return NULL;
+		strcpy(read->name, topic);
+		read->next = client->read_topics;
+		client->read_topics = read;
+	}
+	if (partition >= read->nqueues)
+	{
+		int wanted = Max(partition + 1, read->nqueues * 2);
+		rd_kafka_queue_t **queues =
+			realloc(read->queues, sizeof(rd_kafka_queue_t *) * wanted);
+
+		if (queues == NULL)
+			return NULL;
+		memset(queues + read->nqueues, 0,
+			   sizeof(rd_kafka_queue_t *) * (wanted - read->nqueues));
+		read->queues = queues;
+		read->nqueues = wanted;
+	}
+	return &read->queues[partition];
+}
+
+void
+kafka_client_empty_slot(rd_kafka_queue_t **slot)
+{
+	rd_kafka_event_t *event;
+
+	if (*slot == NULL)
+		return;
+	while ((event = rd_kafka_queue_poll(*slot, 0)) != NULL)
+		rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(*slot);
+	*slot = NULL;
+}
+
+/* Empties and forgets the queues of all partitions that were read. */
+static void
+empty_read_topics(KafkaClient *client)
+{
+	while (client->read_topics)
+	{
+		KafkaReadTopic *read = client->read_topics;
+
+		for (int i = 0; i < read->nqueues; i++)
+			kafka_client_empty_slot(&read->queues[i]);
+		client->read_topics = read->next;
+		free(read->queues);
+		free(read);
+	}
+}
+
 /*
  * Destroys a handle.  Runs in the backend or in the reaper, so: no PostgreSQL
  * calls.  In a child process the library's threads do not exist and its locks
@@ -94,12 +307,11 @@ destroy_client(KafkaClient *client)
 {
 	if (client->creator == getpid())
 	{
+		empty_read_topics(client);
 		if (client->main_queue)
 			rd_kafka_queue_destroy(client->main_queue);
 		if (client->rk)
-			rd_kafka_destroy(client->rk);
-		if (client->event_fd >= 0)
-			close(client->event_fd);
+			end_handle(client->rk, client->event_fd);
 	}
 	kafka_settings_free(client);
 	free(client->cluster_id);
@@ -194,9 +406,6 @@ run_reaper(void *arg)
 static void
 start_reaper(void)
 {
-	sigset_t all;
-	sigset_t saved;
-
 	if (reaper_running)
 		return;
 	if (reaper_joinable)
@@ -205,14 +414,11 @@ start_reaper(void)
 		pthread_join(reaper, NULL);
 		reaper_joinable = false;
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &saved);
-	if (pthread_create(&reaper, NULL, run_reaper, NULL) == 0)
+	if (start_thread(&reaper, run_reaper, NULL))
 	{
 		reaper_running = true;
 		reaper_joinable = true;
 	}
-	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
 static void
@@ -301,6 +507,7 @@ initialize_pool(void)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&pool_changed, &attr);
+	pthread_cond_init(&end_done, &attr);
 	pthread_condattr_destroy(&attr);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_clients,
 								  (Datum) 0);
@@ -311,7 +518,8 @@ initialize_pool(void)
 }
 
 static KafkaClient *
-find_idle(const KafkaConnectionOptions *opts, uint64 fingerprint)
+find_idle(const KafkaConnectionOptions *opts, uint64 fingerprint,
+		  KafkaPurpose purpose)
 {
 	KafkaClient **link;
 	KafkaClient *found = NULL;
@@ -322,7 +530,7 @@ find_idle(const KafkaConnectionOptions *opts, uint64 fingerprint)
 		KafkaClient *client = *link;
 
 		if (client->serverid == opts->serverid && client->umid == opts->umid &&
-			client->fingerprint == fingerprint &&
+			client->fingerprint == fingerprint && client->purpose == purpose &&
 			client->creator == MyProcPid && !client->stale)
 		{
 			*link = client->next;
@@ -363,7 +571,7 @@ describe_client(KafkaClient *client, const KafkaConnectionOptions *opts)
 static void
 create_library_handle(KafkaClient *client, const KafkaConnectionOptions *opts)
 {
-	rd_kafka_conf_t *conf = kafka_config_build(opts);
+	rd_kafka_conf_t *conf = kafka_config_build(opts, &client->buffering);
 	char reason[KAFKA_ERROR_TEXT_MAX];
 
 	client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof(reason));
@@ -398,7 +606,7 @@ drop_lease(void *arg)
 }
 
 KafkaClient *
-kafka_client_acquire(const KafkaConnectionOptions *opts)
+kafka_client_acquire(const KafkaConnectionOptions *opts, KafkaPurpose purpose)
 {
 	uint64 fingerprint = kafka_config_fingerprint(opts);
 	KafkaClientLease *lease;
@@ -406,6 +614,7 @@ kafka_client_acquire(const KafkaConnectionOptions *opts)
 
 	initialize_pool();
 	sweep_pool(false);
+	warn_left_behind();
 
 	/* The lease comes first, so that nothing can fail once it is needed. */
 	lease = palloc0(sizeof(KafkaClientLease));
@@ -413,7 +622,7 @@ kafka_client_acquire(const KafkaConnectionOptions *opts)
 	lease->callback.arg = lease;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &lease->callback);
 
-	client = find_idle(opts, fingerprint);
+	client = find_idle(opts, fingerprint, purpose);
 	if (client == NULL)
 	{
 		if (!AcquireExternalFD())
@@ -435,6 +644,9 @@ kafka_client_acquire(const KafkaConnectionOptions *opts)
 		}
 		lease->client = client;
 		client->fingerprint = fingerprint;
+		client->purpose = purpose;
+		client->buffering =
+			kafka_config_buffering(opts->memory_limit_bytes, purpose);
 		client->server_hash =
 			GetSysCacheHashValue1(FOREIGNSERVEROID,
 								  ObjectIdGetDatum(opts->serverid));
@@ -467,6 +679,9 @@ kafka_client_release(KafkaClient *client)
 		ReleaseExternalFD();
 		return;
 	}
+
+	/* They may change between two queries, and results depend on them. */
+	kafka_settings_free(client);
 
 	pthread_mutex_lock(&pool_mutex);
 	client->idle_until_us =

@@ -35,19 +35,48 @@
  * ----------------------------------------------------------------
  */
 
-/* Remembers the addresses that the brokers give themselves, for errors. */
+/* Is an address one that the server's "brokers" option has? */
+static bool
+is_configured(const KafkaClient *client, const char *address)
+{
+	const char *found = client->brokers;
+	size_t length = strlen(address);
+
+	while ((found = strstr(found, address)) != NULL)
+	{
+		bool begins = found == client->brokers || found[-1] == ',' ||
+					  found[-1] == ' ' || found[-1] == '/';
+
+		found += length;
+		if (begins && (*found == '\0' || *found == ',' || *found == ' '))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Remembers the addresses that the brokers give themselves and the user does
+ * not know of, for errors.
+ */
 static void
 note_advertised(KafkaClient *client, const rd_kafka_metadata_t *metadata)
 {
-	char list[KAFKA_ERROR_TEXT_MAX];
+	char list[KAFKA_ERROR_TEXT_MAX] = "";
 	int used = 0;
 
-	for (int i = 0; i < metadata->broker_cnt && used < sizeof(list) - 1; i++)
-		used += snprintf(list + used, sizeof(list) - used, "%s\"%s:%d\"",
-						 i ? ", " : "", metadata->brokers[i].host,
-						 metadata->brokers[i].port);
+	for (int i = 0; i < metadata->broker_cnt; i++)
+	{
+		char address[KAFKA_ERROR_TEXT_MAX / 2];
+
+		snprintf(address, sizeof(address), "%s:%d", metadata->brokers[i].host,
+				 metadata->brokers[i].port);
+		if (is_configured(client, address) || used >= sizeof(list) - 1)
+			continue;
+		used += snprintf(list + used, sizeof(list) - used, "%s\"%s\"",
+						 used ? ", " : "", address);
+	}
 	free(client->advertised);
-	client->advertised = strdup(list);
+	client->advertised = used ? strdup(list) : NULL;
 }
 
 /*
@@ -161,8 +190,9 @@ raise_unknown_topic(KafkaClient *client, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
 			 errmsg("Kafka topic \"%s\" does not exist", name),
-			 errdetail("Kafka server \"%s\" shows this user %d topics.",
-					   client->server_name, ntopics),
+			 errdetail_plural("Kafka server \"%s\" shows this user %d topic.",
+							  "Kafka server \"%s\" shows this user %d topics.",
+							  ntopics, client->server_name, ntopics),
 			 nearest
 				 ? errhint("Perhaps you meant the topic \"%s\".", nearest)
 				 : errhint(

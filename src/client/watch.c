@@ -207,7 +207,7 @@ void
 kafka_cursor_watch_silence(KafkaCursor *cursor)
 {
 	KafkaClient *client = cursor->client;
-	int64 silent_ms = kafka_clock_ms() - cursor->last_news_ms;
+	int64 silent_ms = kafka_clock_ms() - cursor->silent_since_ms;
 	int64 next_ms =
 		(int64) client->fetch_timeout_ms * (cursor->asked_leaders + 1);
 	KafkaCursorPart *part;

@@ -10,7 +10,7 @@
  * Domains are converted as their base type and then checked, which is what
  * json_to_record does and what a domain's input function amounts to.
  *
- * Nothing here catches errors; see protect.c.
+ * Nothing here catches errors; see guard.c.
  *
  * IDENTIFICATION
  *		src/fdw/convert.c

@@ -334,43 +334,40 @@ convert_date(const KafkaConversion *conversion, const KafkaJsonValue *field,
 	return true;
 }
 
-static int
-get_hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* uuid in its usual form, 8-4-4-4-12 */
 static bool
 convert_uuid(const KafkaConversion *conversion, const KafkaJsonValue *field,
 			 Datum *value)
 {
-	const char *at = field->text;
+	/* A digit's value and one, so that zero stands for no digit. */
+	static const unsigned char digits[256] =
+		{['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,
+		 ['5'] = 6,  ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10,
+		 ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15,
+		 ['f'] = 16, ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14,
+		 ['E'] = 15, ['F'] = 16};
+	const unsigned char *at = (const unsigned char *) field->text;
 	pg_uuid_t uuid;
 	pg_uuid_t *result;
+	bool is_valid = true;
 	int i;
 
 	if (field->length != 36)
 		return false;
 	for (i = 0; i < UUID_LEN; i++)
 	{
-		int high;
-		int low;
+		unsigned int high;
+		unsigned int low;
 
-		if ((i == 4 || i == 6 || i == 8 || i == 10) && *at++ != '-')
-			return false;
-		high = get_hex_digit(*at++);
-		low = get_hex_digit(*at++);
-		if (high < 0 || low < 0)
-			return false;
-		uuid.data[i] = (unsigned char) (high << 4 | low);
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			is_valid &= *at++ == '-';
+		high = digits[*at++];
+		low = digits[*at++];
+		is_valid &= high != 0 && low != 0;
+		uuid.data[i] = (unsigned char) ((high - 1) << 4 | (low - 1));
 	}
+	if (!is_valid)
+		return false;
 	result = palloc(sizeof(*result));
 	*result = uuid;
 	*value = UUIDPGetDatum(result);
@@ -426,12 +423,15 @@ convert_json(const KafkaConversion *conversion, const KafkaJsonValue *field,
 	return true;
 }
 
-/* jsonb out of a JSON document, which is known to be what jsonb_in takes */
+/*
+ * jsonb out of a JSON document, which is known to be what jsonb_in takes.  For
+ * servers in UTF-8 only: others may have no character for a \u escape.
+ */
 static bool
 convert_jsonb(const KafkaConversion *conversion, const KafkaJsonValue *field,
 			  Datum *value)
 {
-	if (field->raw_length > SAFE_JSONB_BYTES || !is_sound(conversion, field))
+	if (field->raw_length > SAFE_JSONB_BYTES)
 		return false;
 	*value = DirectFunctionCall1(jsonb_in,
 								 CStringGetDatum(
@@ -506,7 +506,8 @@ kafka_convert_choose_fast(const KafkaConversion *conversion)
 		case JSONOID:
 			return is_json ? convert_json : convert_never;
 		case JSONBOID:
-			return is_json ? convert_jsonb : convert_never;
+			return is_json && GetDatabaseEncoding() == PG_UTF8 ? convert_jsonb
+															   : convert_never;
 		default:
 			break;
 	}

@@ -161,8 +161,8 @@ split_csv(KafkaDecoder *decoder, Document document, int *nfields)
 			? "extra data after last expected column"
 			: psprintf("missing data for column \"%s\"",
 					   decoder->csv_names[*nfields]),
-		psprintf("Fields of the message: %d, columns of the table: %d",
-				 *nfields, decoder->csv_columns));
+		psprintf("The number of its fields is %d instead of %d", *nfields,
+				 decoder->csv_columns));
 	return false;
 }
 

@@ -179,11 +179,12 @@ kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	DeparseContext deparse;
 
 	/*
-	 * The scan node is its own ancestor here: value expressions refer to
-	 * other relations through parameters, which deparse looks up from it.
+	 * The context is this node's already: what is pushed down is a filter as
+	 * well, and EXPLAIN has just shown that.  Set anew, it would lose the
+	 * node's ancestors, which callbacks are not told, and with them the names
+	 * of the outer columns that parameters stand for.
 	 */
-	deparse.context =
-		set_deparse_context_plan(es->deparse_cxt, (Plan *) plan, NIL);
+	deparse.context = es->deparse_cxt;
 	deparse.verbose = es->verbose || list_length(es->rtable) > 1;
 	explain_topic(scan->table, es);
 	explain_bounds(scan, plan->fdw_exprs, &deparse, es);

@@ -126,6 +126,10 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 	*total_cost =
 		*startup_cost +
 		messages * (cpu_tuple_cost * MESSAGE_CPU_FACTOR + qual_cost.per_tuple);
+
+	/* It would be refused; a join may have a way to bound it. */
+	if (state->table->require_bounds && understood == NIL)
+		*total_cost += disable_cost;
 }
 
 static void
@@ -330,28 +334,23 @@ choose_columns(RelOptInfo *baserel, List *clauses, List *tlist,
 	return result;
 }
 
-/* Will a LIMIT stop this scan before its end, whatever the data? */
+/*
+ * Does a LIMIT take the rows as they come, so that it can end the scan early?
+ * root->limit_tuples tells that only of constants, and a LIMIT $1 is not to
+ * be one thing in a custom plan and another in a generic one.
+ */
 static bool
 limit_ends_scan(PlannerInfo *root)
 {
-	return root->limit_tuples >= 0 && root->parse->sortClause == NIL;
-}
+	Query *parse = root->parse;
 
-static void
-check_required_bounds(PlannerInfo *root, const KafkaTableOptions *table,
-					  List *condition)
-{
-	/* A condition that bounds nothing is NIL. */
-	if (!table->require_bounds || condition != NIL || limit_ends_scan(root))
-		return;
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_FDW_ERROR),
-		 errmsg("query would read all of foreign table \"%s\"",
-				get_rel_name(table->relid)),
-		 errdetail(
-			 "The table's option \"require_bounds\" demands a condition on the record timestamp, the offset or the partition, or a LIMIT."),
-		 errhint("Add such a condition to the query.")));
+	if (parse->sortClause || parse->groupClause || parse->groupingSets ||
+		parse->distinctClause || parse->hasAggs || parse->hasWindowFuncs ||
+		root->hasHavingQual)
+		return false;
+	if (parse->limitCount && IsA(parse->limitCount, Const))
+		return !castNode(Const, parse->limitCount)->constisnull;
+	return parse->limitCount != NULL;
 }
 
 ForeignScan *
@@ -368,7 +367,6 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	List *private;
 
 	condition = kafka_pushdown_build(&state->columns, clauses, &exprs);
-	check_required_bounds(root, state->table, condition);
 	rel = table_open(foreigntableid, NoLock);
 	columns = choose_columns(baserel, clauses, tlist, RelationGetDescr(rel));
 	table_close(rel, NoLock);

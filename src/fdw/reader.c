@@ -13,6 +13,9 @@
 #include "fdw/reader.h"
 #include "utils/memutils.h"
 
+/* From this many offsets on, reading gains more by large fetches than it loses. */
+#define SCAN_MIN_OFFSETS 50000
+
 KafkaReader *
 kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 				  Oid userid, MemoryContext owner)
@@ -28,13 +31,48 @@ kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 	reader->table = table;
 	reader->columns = columns;
 	reader->connection = kafka_option_read_connection(table->serverid, userid);
-	reader->client = kafka_client_acquire(reader->connection);
+	reader->client = kafka_client_acquire(reader->connection, KAFKA_FOR_SEEKS);
 	reader->topics =
 		kafka_snapshot_take(table, reader->connection, reader->client, owner,
 							&reader->ntopics);
 	reader->progress = kafka_progress_create(reader);
 	MemoryContextSwitchTo(caller);
 	return reader;
+}
+
+static int64
+count_offsets(const KafkaReader *reader)
+{
+	int64 count = 0;
+
+	for (int i = 0; i < reader->nparts; i++)
+	{
+		for (int r = 0; r < reader->parts[i].nranges; r++)
+			count += reader->parts[i].ranges[r].end -
+					 reader->parts[i].ranges[r].start;
+	}
+	return count;
+}
+
+/*
+ * Changes the handle for one with large fetches where there is much to read.
+ * Connecting costs some milliseconds; it stays for what this reader does
+ * after that.
+ */
+static void
+choose_client(KafkaReader *reader)
+{
+	MemoryContext caller;
+
+	if (reader->scans || reader->may_stop_early ||
+		count_offsets(reader) < SCAN_MIN_OFFSETS)
+		return;
+	kafka_client_release(reader->client);
+	reader->client = NULL;
+	caller = MemoryContextSwitchTo(reader->context);
+	reader->client = kafka_client_acquire(reader->connection, KAFKA_FOR_SCANS);
+	reader->scans = true;
+	MemoryContextSwitchTo(caller);
 }
 
 /* Opens a cursor over reader->parts. */
@@ -44,6 +82,7 @@ open_cursor(KafkaReader *reader)
 	kafka_progress_begin(reader);
 	if (reader->nparts == 0)
 		return;
+	choose_client(reader);
 	reader->cursor =
 		kafka_cursor_open(reader->client, reader->parts, reader->nparts,
 						  kafka_progress_tick, reader);

@@ -35,6 +35,7 @@ typedef struct KafkaSnapshotTopic
 /* Why a window ends where it does. */
 typedef enum KafkaStopReason
 {
+	KAFKA_STOP_NOTHING,       /* nothing can match: nothing is read */
 	KAFKA_STOP_NO_TIME_BOUND, /* the query has none */
 	KAFKA_STOP_DECLARED,      /* timestamp_max_lag, timestamp_max_lead */
 	KAFKA_STOP_TOPIC_LIMITS,  /* message.timestamp.*.max.ms */
@@ -51,7 +52,8 @@ typedef struct KafkaReader
 	KafkaTableOptions *table;
 	KafkaColumnOptions *columns;
 	KafkaConnectionOptions *connection;
-	KafkaClient *client;
+	KafkaClient *client; /* the one in use now */
+	bool scans;          /* and whether it is one with large fetches */
 	KafkaSnapshotTopic *topics;
 	int ntopics;
 	bool may_stop_early; /* a LIMIT may make it read far less */

@@ -21,6 +21,27 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+/*
+ * Not done by the planner, which also plans subqueries that are then left out
+ * for a better variant of them.
+ */
+static void
+check_required_bounds(const KafkaScanState *scan)
+{
+	/* A condition that bounds nothing is NIL. */
+	if (!scan->table->require_bounds || scan->condition != NIL ||
+		scan->has_limit)
+		return;
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_FDW_ERROR),
+		 errmsg("query would read all of foreign table \"%s\"",
+				RelationGetRelationName(scan->rel)),
+		 errdetail(
+			 "The table's option \"require_bounds\" demands a condition on the record timestamp, the offset or the partition, or a LIMIT."),
+		 errhint("Add such a condition to the query.")));
+}
+
 void
 kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 {
@@ -37,6 +58,7 @@ kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 	scan->has_limit = boolVal(list_nth(private, KafkaScanPrivateHasLimit));
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
+	check_required_bounds(scan);
 	scan->value_states = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->econtext = node->ss.ps.ps_ExprContext;
 }

@@ -134,7 +134,9 @@ check_partitions(const KafkaTableOptions *table,
 					(errcode(ERRCODE_FDW_INVALID_OPTION_INDEX),
 					 errmsg("Kafka topic \"%s\" has no partition %lld",
 							topic->name, (long long) p),
-					 errdetail("The topic has %d partitions.", topic->nparts),
+					 errdetail_plural("The topic has %d partition.",
+									  "The topic has %d partitions.",
+									  topic->nparts, topic->nparts),
 					 errhint(
 						 "Change the \"partitions\" option of the foreign table.")));
 		}

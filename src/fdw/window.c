@@ -519,6 +519,8 @@ kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 	}
 	clip_to_log_starts(reader, &list);
 	build_parts(reader, &list);
+	if (reader->nparts == 0)
+		reader->stop_reason = KAFKA_STOP_NOTHING;
 }
 
 const char *
@@ -526,6 +528,8 @@ kafka_stop_reason_text(KafkaStopReason reason)
 {
 	switch (reason)
 	{
+		case KAFKA_STOP_NOTHING:
+			return "no offset can match";
 		case KAFKA_STOP_NO_TIME_BOUND:
 			return "end of topic";
 		case KAFKA_STOP_DECLARED:

@@ -58,9 +58,8 @@ CREATE FOREIGN TABLE types (
     o bigint OPTIONS (offset 'true'), ints int[], a_pair pair, doc jsonb, c color, s short, b bool,
     fault text OPTIONS (junk_error 'true')
 ) SERVER decode_csv OPTIONS (topic 'decode_csv_types', format 'csv');
-\x on
-SELECT * FROM types ORDER BY o;
-\x off
+SELECT o, ints, a_pair, doc, c, s, b FROM types ORDER BY o;
+SELECT o, each FROM types, unnest(string_to_array(fault, '; ')) AS each ORDER BY o, each;
 
 --
 -- One text

@@ -5,6 +5,7 @@
 \getenv brokers KAFKA_BROKERS
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO';
+SET IntervalStyle = 'postgres';
 CREATE SERVER decode_json FOREIGN DATA WRAPPER kafka_fdw OPTIONS (brokers :'brokers');
 CREATE SCHEMA decode_json;
 SET search_path = decode_json, public;

@@ -118,7 +118,8 @@ SELECT n, count(*), bool_and(same) AS same
          FROM (SELECT *, row_number() OVER (PARTITION BY topic, part ORDER BY offs DESC) AS back FROM fn_several) s
         WHERE back <= n.n ORDER BY ts DESC, topic COLLATE "C", part, offs DESC LIMIT n.n) b USING (r)) c
   GROUP BY n ORDER BY n;
--- offsets that are no messages
+-- offsets that are no messages; 0 is newer than 1 and 2, but not among the
+-- last two or three
 SELECT * FROM kafka.tail(NULL::fn_transactions, 1);
 SELECT * FROM kafka.tail(NULL::fn_transactions, 2);
 SELECT * FROM kafka.tail(NULL::fn_transactions, 3);
@@ -180,6 +181,11 @@ SELECT * FROM kafka.time_disorder('"fn Disorder"', '100 years');
 -- today's records are in order, to a second
 SELECT topic, kafka_partition, messages, disorder < '1 s' AS small, statement
   FROM kafka.time_disorder('"fn Disorder"');
+-- and also where the reading must begin before them
+ALTER FOREIGN TABLE "fn Disorder" OPTIONS (ADD trust_time_index 'false');
+SELECT topic, kafka_partition, messages, disorder < '1 s' AS small
+  FROM kafka.time_disorder('"fn Disorder"');
+ALTER FOREIGN TABLE "fn Disorder" OPTIONS (DROP trust_time_index);
 -- the statement works, and then says SET
 SELECT DISTINCT statement AS declare FROM kafka.time_disorder('"fn Disorder"', '100 years') \gset
 :declare;

@@ -85,6 +85,24 @@ SELECT topic, o, ts_type, ts > now() - interval '1 day' AS is_new, k, v FROM sev
 SELECT topic, ts_type, k FROM several WHERE topic = 'roles_other';
 
 --
+-- Times beyond those that PostgreSQL knows
+--
+CREATE FOREIGN TABLE far (
+    o bigint OPTIONS (offset 'true'),
+    k text OPTIONS (key 'true'),
+    ts timestamptz OPTIONS (timestamp 'true')
+) SERVER roles OPTIONS (topic 'roles_far', on_error 'null');
+SELECT * FROM far ORDER BY o;
+ALTER FOREIGN TABLE far ALTER ts TYPE timestamp;
+SELECT * FROM far ORDER BY o;
+SET TimeZone = 'Asia/Tokyo';
+SELECT * FROM far ORDER BY o;
+SET TimeZone = 'UTC';
+ALTER FOREIGN TABLE far OPTIONS (SET on_error 'error');
+SELECT o, k FROM far ORDER BY o;
+SELECT * FROM far;
+
+--
 -- Types that do not fit are found when the table is used.
 --
 CREATE FOREIGN TABLE unfit (o int OPTIONS (offset 'true')) SERVER roles OPTIONS (topic 'roles');

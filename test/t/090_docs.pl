@@ -22,6 +22,7 @@ use File::Basename qw(dirname);
 use IPC::Run;
 use KafkaFdw::Broker;
 use KafkaFdw::Node qw(start_node);
+use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -78,7 +79,12 @@ sub read_blocks
 		}
 		if ($line =~ /^(`{3,})(.*)$/) { $end = qr/^\Q$1\E`*\s*$/ }
 		elsif ($line =~ /^<!-- ((?:feed|sql|bash).*)$/) { $end = qr/^-->$/ }
-		else { next }
+		else
+		{
+			# inside a list it would be a block like any other, and not run
+			die "$page:$number: block is not at the line's start" if $line =~ /^\s+`{3,}/;
+			next;
+		}
 		$block = parse_info($2 // $1, "$page:$number");
 		$block->{line} = $number;
 		$block->{text} = '';
@@ -149,6 +155,22 @@ sub run_bash
 	return "${output}ERROR:  status: $?\n";
 }
 
+# A new broker answers what concerns consumer groups only when it has made the
+# topic where it keeps them.
+sub feed
+{
+	my ($script) = @_;
+	my $output;
+
+	wait_until(
+		sub {
+			$output = eval { $broker->feed($script) } // "ERROR:  feed: $@";
+			return $output !~ /Coordinator load in progress/;
+		},
+		'the coordinator of groups is ready');
+	return $output;
+}
+
 # Cuts the verbose parts out of an error: the page shows it as psql does by
 # default.
 sub as_printed
@@ -187,10 +209,7 @@ sub run_block
 	my $script = $block->{text} =~ s/\Q$PAGE_ADDRESS\E/$address/gr;
 	my $output;
 
-	if ($block->{kind} eq 'feed')
-	{
-		$output = eval { $broker->feed($script) } // "ERROR:  feed: $@";
-	}
+	if ($block->{kind} eq 'feed') { $output = feed($script) }
 	elsif ($block->{kind} eq 'bash') { $output = run_bash($script) }
 	else { $output = run_sql($session, $script) }
 	$output =~ s/\Q$address\E/$PAGE_ADDRESS/g;
@@ -285,6 +304,78 @@ SQL
 	return;
 }
 
+# The rows of the reference's tables of options: place, name, default, example.
+sub option_rows
+{
+	my %places = (
+		'Server options' => 'server',
+		'User mapping options' => 'mapping',
+		'Table options' => 'table',
+		'Column options' => 'column');
+	my ($place, @rows);
+
+	for my $line (split /\n/, slurp('doc/kafka_fdw.md'))
+	{
+		$place = $places{$1} if $line =~ /^## (.*)/;
+		next unless $place && $line =~ /^\|\s*`(\w+)`/;
+		my $name = $1;
+		my @cells = map { s/^\s+|\s+$//gr } split /\|/, $line;
+		my $example = $cells[5] =~ s/^`(.*)`$/$1/r;
+		push @rows, { name => $name, default => $cells[3], example => $example,
+			place => $example =~ / OPTIONS \(/ ? 'column' : $place };
+	}
+	return @rows;
+}
+
+# The defaults of src/option_table.c by name.
+sub option_defaults
+{
+	my %defaults;
+	my $source = slurp('src/option_table.c');
+
+	while ($source =~ /^\t\{"(\w+)", KAFKA_ON_.*?\},$/gms)
+	{
+		my ($name, $row) = ($1, $&);
+
+		$defaults{$name} = $1 =~ s/\\(.)/$1/gr if $row =~ /\.initial = "((?:\\.|[^"\\])*)"/;
+	}
+	return \%defaults;
+}
+
+# Every example of an option is accepted, where the page says it belongs, and
+# every default is the one of the option table.
+sub check_options
+{
+	my $defaults = option_defaults();
+	my (@refused, @wrong);
+
+	$node->safe_psql('postgres', "CREATE SERVER example FOREIGN DATA WRAPPER kafka_fdw OPTIONS (brokers 'b')");
+	for my $row (option_rows())
+	{
+		my ($name, $example) = @{$row}{qw(name example)};
+		my $default = $defaults->{$name};
+		my %statements = (
+			server => 'CREATE SERVER other FOREIGN DATA WRAPPER kafka_fdw OPTIONS ('
+			  . ($name eq 'brokers' ? '' : "brokers 'b', ") . "$example)",
+			mapping => "CREATE USER MAPPING FOR CURRENT_USER SERVER example OPTIONS ($example)",
+			table => 'CREATE FOREIGN TABLE t (n int) SERVER example OPTIONS ('
+			  . ($name =~ /^topic(_pattern)?$/ ? '' : "topic 't', ") . "$example)",
+			column => "CREATE FOREIGN TABLE t ($example) SERVER example OPTIONS (topic 't')");
+		my $test = "BEGIN; $statements{$row->{place}};"
+		  . ($row->{place} =~ /table|column/ ? ' EXPLAIN SELECT * FROM t LIMIT 1;' : '') . ' ROLLBACK';
+		my ($status, undef, $error) = $node->psql('postgres', $test);
+
+		push @refused, "$name: $error" if $status != 0;
+		next if $row->{place} eq 'column' || !defined $default;
+		$default = $default eq '' ? 'empty' : "`$default`";
+		push @wrong, "$name: $default" if $row->{default} ne $default;
+	}
+	cmp_ok(scalar keys %$defaults, '>=', 15, 'there are defaults');
+	is("@refused", '', 'the examples of options are accepted');
+	is("@wrong", '', 'the defaults of options are right');
+	return;
+}
+
 my $only = $ENV{KAFKA_FDW_DOCS} // '';
 my $examples = 0;
 for my $page (grep { /$only/ } @pages)
@@ -297,4 +388,5 @@ for my $page (grep { /$only/ } @pages)
 }
 cmp_ok($examples, '>', 0, "$examples examples were found");
 check_reference();
+check_options();
 done_testing();
