@@ -4,7 +4,9 @@
  *		Committed offsets of consumer groups.
  *
  * The admin request needs no group.id and no membership, and works for any
- * group the user may describe.
+ * group the user may describe.  A coordinator that has just been chosen loads
+ * the group's offsets first and refuses until it has; the library hands that
+ * refusal on, so it is asked again.
  *
  * IDENTIFICATION
  *		src/client/group.c
@@ -14,60 +16,70 @@
 #include "postgres.h"
 
 #include "client/handle.h"
+#include "miscadmin.h"
 
-static KafkaGroupOffset *
-copy_offsets(KafkaClient *client, rd_kafka_event_t *event, int *noffsets)
+/* A pause between tries while the coordinator is unclear. */
+#define RETRY_PAUSE_MS 100
+
+/* Copies the offsets of an answer, palloc'd; its error, with the text. */
+static rd_kafka_resp_err_t
+read_answer(rd_kafka_event_t *event, KafkaGroupOffset **offsets, int *noffsets,
+			char *text)
 {
 	const rd_kafka_ListConsumerGroupOffsets_result_t *result;
 	const rd_kafka_group_result_t **groups;
 	const rd_kafka_topic_partition_list_t *list;
-	KafkaGroupOffset *offsets;
+	const rd_kafka_error_t *error;
 	size_t ngroups = 0;
-	rd_kafka_resp_err_t err = rd_kafka_event_error(event);
 	int count = 0;
 
-	if (err)
-		kafka_client_raise(client, KAFKA_DOING_ADMIN, err,
-						   rd_kafka_event_error_string(event), NULL, -1);
+	*noffsets = 0;
+	if (rd_kafka_event_error(event))
+	{
+		strlcpy(text, rd_kafka_event_error_string(event),
+				KAFKA_ERROR_TEXT_MAX);
+		return rd_kafka_event_error(event);
+	}
 	result = rd_kafka_event_ListConsumerGroupOffsets_result(event);
 	groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &ngroups);
-	*noffsets = 0;
 	if (ngroups == 0)
-		return NULL;
-	if (rd_kafka_group_result_error(groups[0]))
-		kafka_client_raise(client, KAFKA_DOING_ADMIN,
-						   rd_kafka_error_code(
-							   rd_kafka_group_result_error(groups[0])),
-						   rd_kafka_error_string(
-							   rd_kafka_group_result_error(groups[0])),
-						   NULL, -1);
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	error = rd_kafka_group_result_error(groups[0]);
+	if (error)
+	{
+		strlcpy(text, rd_kafka_error_string(error), KAFKA_ERROR_TEXT_MAX);
+		return rd_kafka_error_code(error);
+	}
 	list = rd_kafka_group_result_partitions(groups[0]);
 	if (list == NULL)
-		return NULL;
-	offsets = palloc0(sizeof(KafkaGroupOffset) * Max(list->cnt, 1));
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	*offsets = palloc0(sizeof(KafkaGroupOffset) * Max(list->cnt, 1));
 	for (int i = 0; i < list->cnt; i++)
 	{
+		KafkaGroupOffset *offset = &(*offsets)[count];
+
 		/* A negative offset means that nothing was committed there. */
 		if (list->elems[i].err || list->elems[i].offset < 0)
 			continue;
-		offsets[count].topic = pstrdup(list->elems[i].topic);
-		offsets[count].partition = list->elems[i].partition;
-		offsets[count].committed = list->elems[i].offset;
+		offset->topic = pstrdup(list->elems[i].topic);
+		offset->partition = list->elems[i].partition;
+		offset->committed = list->elems[i].offset;
 		count++;
 	}
 	*noffsets = count;
-	return offsets;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-KafkaGroupOffset *
-kafka_client_group_offsets(KafkaClient *client, const char *group,
-						   int *noffsets)
+/* Asks once. */
+static rd_kafka_resp_err_t
+try_group(KafkaClient *client, const char *group, KafkaGroupOffset **offsets,
+		  int *noffsets, char *text)
 {
 	rd_kafka_ListConsumerGroupOffsets_t *request;
 	rd_kafka_AdminOptions_t *options;
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
 	rd_kafka_event_t *event = NULL;
-	KafkaGroupOffset *offsets = NULL;
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	char reason[KAFKA_ERROR_TEXT_MAX];
 
 	request = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
@@ -83,7 +95,7 @@ kafka_client_group_offsets(KafkaClient *client, const char *group,
 										  queue);
 		event =
 			kafka_client_await_event(client, queue, client->fetch_timeout_ms);
-		offsets = copy_offsets(client, event, noffsets);
+		err = read_answer(event, offsets, noffsets, text);
 	}
 	PG_FINALLY();
 	{
@@ -94,6 +106,30 @@ kafka_client_group_offsets(KafkaClient *client, const char *group,
 		rd_kafka_queue_destroy(queue);
 	}
 	PG_END_TRY();
+	return err;
+}
+
+KafkaGroupOffset *
+kafka_client_group_offsets(KafkaClient *client, const char *group,
+						   int *noffsets)
+{
+	int64 begin_ms = kafka_clock_ms();
+	KafkaGroupOffset *offsets = NULL;
+	char text[KAFKA_ERROR_TEXT_MAX];
+
+	for (;;)
+	{
+		rd_kafka_resp_err_t err =
+			try_group(client, group, &offsets, noffsets, text);
+
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		if (!kafka_error_is_transient(err) ||
+			kafka_clock_ms() - begin_ms >= client->fetch_timeout_ms)
+			kafka_client_raise(client, KAFKA_DOING_ADMIN, err, text, NULL, -1);
+		kafka_client_wait(client, RETRY_PAUSE_MS);
+	}
 	client->answered = true;
 	return offsets;
 }

@@ -22,6 +22,12 @@
 /* A pause between tries while the leaders are unclear. */
 #define RETRY_PAUSE_MS 100
 
+/*
+ * A topic that metadata has just shown may be unknown again for a moment,
+ * while a broker comes back.
+ */
+#define UNKNOWN_GRACE_MS 2000
+
 static rd_kafka_topic_partition_list_t *
 build_list(const KafkaLookup *lookups, int nlookups)
 {
@@ -73,6 +79,18 @@ try_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups,
 	return err;
 }
 
+/* Is it worth trying again after this error? */
+static bool
+may_pass(const KafkaClient *client, rd_kafka_resp_err_t err)
+{
+	if (err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+		err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+		err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		return client->waited_ms < UNKNOWN_GRACE_MS;
+	return kafka_error_is_transient(err) &&
+		   client->waited_ms < client->fetch_timeout_ms;
+}
+
 void
 kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
 {
@@ -95,8 +113,7 @@ kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
 		CHECK_FOR_INTERRUPTS();
 		kafka_client_serve_events(client);
 		client->waited_ms = kafka_clock_ms() - begin_ms;
-		if (!kafka_error_is_transient(err) ||
-			client->waited_ms >= client->fetch_timeout_ms)
+		if (!may_pass(client, err))
 			kafka_client_raise(client, KAFKA_DOING_LOOKUP, err, NULL,
 							   lookups[failed].topic,
 							   lookups[failed].partition);

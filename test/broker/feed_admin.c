@@ -344,16 +344,19 @@ admin_delete_records(const char *topic, int32_t partition, int64_t offset)
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
-void
-admin_set_group_offset(const char *group, const char *topic, int32_t partition,
-					   int64_t offset)
+/* Commits once; the broker's answer. */
+static rd_kafka_resp_err_t
+try_group_offset(const char *group, const char *topic, int32_t partition,
+				 int64_t offset)
 {
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(admin_client());
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_AlterConsumerGroupOffsets_t *request;
 	const rd_kafka_group_result_t **groups;
 	const rd_kafka_topic_partition_list_t *answer;
+	const rd_kafka_error_t *error;
 	rd_kafka_event_t *event;
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	size_t count;
 
 	list = rd_kafka_topic_partition_list_new(1);
@@ -365,15 +368,39 @@ admin_set_group_offset(const char *group, const char *topic, int32_t partition,
 		rd_kafka_event_AlterConsumerGroupOffsets_result(event), &count);
 	if (count != 1)
 		fail("%zu groups in an answer about one", count);
-	if (rd_kafka_group_result_error(groups[0]))
-		fail("%s",
-			 rd_kafka_error_string(rd_kafka_group_result_error(groups[0])));
+	error = rd_kafka_group_result_error(groups[0]);
 	answer = rd_kafka_group_result_partitions(groups[0]);
-	if (answer && answer->cnt > 0 && answer->elems[0].err)
-		fail("%s", rd_kafka_err2str(answer->elems[0].err));
+	if (error)
+		err = rd_kafka_error_code(error);
+	else if (answer && answer->cnt > 0)
+		err = answer->elems[0].err;
 	rd_kafka_event_destroy(event);
 	rd_kafka_AlterConsumerGroupOffsets_destroy(request);
 	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
+/* A young broker's coordinators load for a moment and refuse meanwhile. */
+void
+admin_set_group_offset(const char *group, const char *topic, int32_t partition,
+					   int64_t offset)
+{
+	int64_t deadline_ms = now_ms() + FEED_TIMEOUT_MS;
+
+	for (;;)
+	{
+		rd_kafka_resp_err_t err =
+			try_group_offset(group, topic, partition, offset);
+
+		if (!err)
+			return;
+		if ((err != RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS &&
+			 err != RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE &&
+			 err != RD_KAFKA_RESP_ERR_NOT_COORDINATOR) ||
+			now_ms() > deadline_ms)
+			fail("%s", rd_kafka_err2str(err));
+		usleep(WAIT_STEP_US);
+	}
 }
 
 /* The node that leads the partition, -1 for none. */
