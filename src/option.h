@@ -193,6 +193,13 @@ extern const char *kafka_option_nearest(const char *name,
 										const char *const *candidates,
 										int count);
 
+/*
+ * A pattern for topics, palloc'd, as a regular expression for their whole
+ * names.  What is only allowed at the beginning of an expression, such as
+ * "(?i)", is not allowed in one.
+ */
+extern char *kafka_option_whole_pattern(const char *pattern);
+
 /* kafka_fdw.allowed_brokers and the other settings; see kafka_fdw.c. */
 extern char *kafka_allowed_brokers;
 extern bool kafka_enable_pushdown;

@@ -31,6 +31,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "option.h"
 #include "option_value.h"
 
 #define KAFKA_DEFAULT_PORT 9092
@@ -555,12 +556,19 @@ kafka_value_parse_topics(const char *value, char ***topics, int *ntopics,
 	return true;
 }
 
+char *
+kafka_option_whole_pattern(const char *pattern)
+{
+	return psprintf("^(?:%s)$", pattern);
+}
+
 bool
 kafka_value_check_regex(const char *value, KafkaValueError *error)
 {
-	int length = strlen(value);
+	char *whole = kafka_option_whole_pattern(value);
+	int length = strlen(whole);
 	pg_wchar *wide = palloc((length + 1) * sizeof(pg_wchar));
-	int wide_length = pg_mb2wchar_with_len(value, wide, length);
+	int wide_length = pg_mb2wchar_with_len(whole, wide, length);
 	regex_t regex;
 	char reason[100];
 	int status;

@@ -271,12 +271,18 @@ kafka_client_queue_slot(KafkaClient *client, const char *topic,
 void
 kafka_client_empty_slot(rd_kafka_queue_t **slot)
 {
-	rd_kafka_event_t *event;
+	rd_kafka_message_t *message;
 
 	if (*slot == NULL)
 		return;
-	while ((event = rd_kafka_queue_poll(*slot, 0)) != NULL)
-		rd_kafka_event_destroy(event);
+
+	/*
+	 * Of the calls that would do, only this one drops outdated entries
+	 * without holding the queue's lock.  The last of them may take the
+	 * partition with it, whose end locks the queue.
+	 */
+	while (rd_kafka_consume_batch_queue(*slot, 0, &message, 1) == 1)
+		rd_kafka_message_destroy(message);
 	rd_kafka_queue_destroy(*slot);
 	*slot = NULL;
 }

@@ -276,7 +276,7 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
 						  int *ntopics)
 {
 	KafkaTopic *topics;
-	text *anchored = cstring_to_text(psprintf("^(?:%s)$", pattern));
+	text *anchored = cstring_to_text(kafka_option_whole_pattern(pattern));
 	int count;
 	int kept = 0;
 

@@ -5,6 +5,8 @@ use strict;
 use warnings;
 use Time::HiRes qw(time);
 use Test::More;
+use IO::Select;
+use IO::Socket::INET;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use KafkaFdw::Broker;
@@ -44,6 +46,49 @@ create_server($node, 'quick', $broker, %quick);
 create_server($node, 'patient', $broker);
 create_table($node, 'big', 'quick', $columns, topic => 'big');
 create_table($node, 'big_patient', 'patient', $columns, topic => 'big');
+
+# Passes bytes on between a port and another one, each way a while late.
+sub delay_answers
+{
+	my ($port, $target, $delay_s) = @_;
+	my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 20, ReuseAddr => 1);
+	my $select = IO::Select->new($server);
+	my (%peer, @late);
+
+	while (1)
+	{
+		my $wait_s = @late ? $late[0][0] - time : 1;
+
+		for my $from ($select->can_read($wait_s > 0 ? $wait_s : 0))
+		{
+			if ($from == $server)
+			{
+				my $client = $server->accept;
+				my $broker_end = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$target") or next;
+
+				@peer{ $client, $broker_end } = ($broker_end, $client);
+				$select->add($client, $broker_end);
+			}
+			elsif (sysread($from, my $bytes, 65536))
+			{
+				push @late, [ time + $delay_s, $peer{$from}, $bytes ];
+			}
+			else
+			{
+				$select->remove($from);
+				push @late, [ time + $delay_s, $peer{$from} ];
+			}
+		}
+		while (@late && $late[0][0] <= time)
+		{
+			my (undef, $to, $bytes) = @{ shift @late };
+
+			defined $bytes ? $to->print($bytes) : $to->shutdown(1);
+			$to->flush;
+		}
+	}
+	return;
+}
 
 # gate() waits, once the scan has come to offset 1000, for whoever holds the
 # advisory lock: so a fault strikes in the middle of a scan, every time.
@@ -97,6 +142,10 @@ sub check_complete
 
 check_complete('undisturbed', 'big');
 
+# Another session has a connected handle and nothing to do.
+my $idle = KafkaFdw::Session->new($node);
+$idle->value('SELECT count(*) FROM big_patient');
+
 #
 # The broker dies
 #
@@ -108,6 +157,7 @@ is($result->{output}, '', 'killed during the scan: no result');
 like($result->{sqlstate}, qr/^(08|HV)/, 'killed during the scan: an error about the connection');
 like($result->{error}, qr/Kafka server "quick"|topic "big"/, 'killed during the scan: what failed');
 like($result->{error}, qr/Connection refused/, 'killed during the scan: why');
+unlike($result->{error}, qr/advertised/, 'killed during the scan: no talk of addresses, which are right');
 
 $result = $session->run('SELECT count(*) FROM big');
 is($result->{sqlstate}, 'HV00N', 'killed before the scan: error class');
@@ -125,6 +175,9 @@ print $properties "advertised.listeners=PLAINTEXT://127.0.0.1:$env->{NODE1_PORT}
 close $properties;
 $broker->restart;
 check_complete('complete after the restart', 'big');
+is($idle->value('SELECT count(*) FROM big_patient'), $COUNT, 'a handle that was idle meanwhile works');
+is($idle->value('SELECT kafka.disconnect()'), 1, 'and was kept');
+$idle->quit;
 
 #
 # The broker stops, and goes on
@@ -248,6 +301,44 @@ $result = $session->result;
 is($read + $lost, 60_000, 'all records deleted: what was not read is told');
 check_complete('all records deleted: the next query finds none', 'emptied', 0);
 
+# A topic that a connected handle has read is deleted, or made anew with fewer
+# partitions: librdkafka before 2.6.1 then waits for ever to end the handle.
+for my $partitions (0, 2)
+{
+	my $topic = "gone_$partitions";
+	my $ten = KafkaFdw::Session->new($node);
+
+	$broker->feed("create-topic $topic partitions=5\ngenerate $topic count=5000 partitions=5 time=1000000 value={n}\n");
+	create_table($node, $topic, 'quick', $columns, topic => $topic);
+	is($ten->value("SELECT count(*) FROM $topic"), 5000, "$topic: read");
+	$broker->feed("delete-topic $topic\n");
+	$broker->feed("create-topic $topic partitions=$partitions\nproduce $topic value=1\n") if $partitions;
+	$result = $ten->run("SELECT count(*) FROM $topic");
+	if ($partitions)
+	{
+		is($result->{output}, 1, "$topic: the new one is read");
+	}
+	else
+	{
+		is($result->{sqlstate}, 'HV00R', "$topic: does not exist");
+	}
+	$result = $ten->run('SELECT kafka.disconnect()');
+	is($result->{output}, $partitions ? 1 : 0, "$topic: handles left");
+	cmp_ok($result->{seconds}, '<', 0.4, "$topic: ending the handle does not hang");
+	is($ten->run('SELECT count(*) FROM big')->{error}, '', "$topic: no handle was left behind");
+	$ten->quit;
+}
+
+# What a topic's settings promise is asked anew for each query.
+my $window = q(WHERE ts >= timestamptz 'epoch' + interval '1000 s' AND ts < timestamptz 'epoch' + interval '2000 s');
+create_table($node, 'promising', 'quick', "$columns, ts timestamptz OPTIONS (timestamp 'true')", topic => 'promising');
+$broker->feed("create-topic promising message.timestamp.before.max.ms=1000 message.timestamp.after.max.ms=1000\n"
+	  . "produce promising value=1\n");
+is($session->value("SELECT count(*) FROM promising $window"), 0, 'topic with limits: nothing in the window');
+$broker->feed("delete-topic promising\ncreate-topic promising\nset batch=record\n"
+	  . "produce promising time=9000000 value=late\nproduce promising time=1500000 value=hit\n");
+is($session->value("SELECT count(*) FROM promising $window"), 1, 'made anew without limits: its records come in any order');
+
 #
 # Wrong names and addresses
 #
@@ -287,6 +378,20 @@ cmp_ok($result->{seconds}, '<', 6, 'no such host: told in time');
 create_server($node, 'mixed', "no-such-host.invalid:9092,127.0.0.1:$nobody," . $broker->brokers, %quick);
 create_table($node, 'mixed', 'mixed', $columns, topic => 'small');
 check_complete('two of three addresses are wrong: complete', 'mixed', 1);
+
+# A proxy at the address that the second listener names; each answer is put
+# off for longer than the shortest waits.
+my $proxy = fork // die;
+if (!$proxy)
+{
+	delay_answers($nobody, $env->{NODE1_SSL_PORT}, 0.25);
+}
+wait_until(sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$nobody") }, 'the proxy listens');
+create_server($node, 'slow', "127.0.0.1:$nobody");
+create_table($node, 'slow', 'slow', $columns, topic => 'small');
+check_complete('round trips of half a second: complete', 'slow', 1);
+kill 'KILL', $proxy;
+waitpid $proxy, 0;
 
 #
 # Rights
@@ -394,17 +499,42 @@ is($session->value('SELECT count(*), sum(length(v)) FROM huge'), '5|3600005', 't
 my $cluster = KafkaFdw::Broker->new(nodes => 3);
 $cluster->feed("create-topic moves replication=3 partitions=3\n"
 	  . "generate moves count=$COUNT partitions=3 time=1000000 value='{n} $PAD'\n");
-create_server($node, 'cluster', $cluster);
+
+# Requests to a stopped node fail after a third of fetch_timeout.
+create_server($node, 'cluster', $cluster, fetch_timeout => '12s');
 create_table($node, 'moves', 'cluster', $columns, topic => 'moves');
-my ($partition) = grep { $cluster->feed("leader moves $_") == 3 } (0 .. 2);
-ok(defined $partition, 'node 3 leads a partition');
-start_scan('moves');
-$cluster->kill(3);
-open_gate();
-$result = $session->result;
-is($result->{output}, "$COUNT|$COUNT", 'one leader of three killed: complete, each record once');
-is($result->{error}, '', 'one leader of three killed: not a word');
-isnt($cluster->feed("leader moves $partition"), "3\n", 'another node leads');
-check_complete('complete with two nodes of three', 'moves');
+
+for my $fault ([ 3, 'killed' ], [ 2, 'stopped' ])
+{
+	my ($number, $what) = @$fault;
+	my ($partition) = grep { $cluster->feed("leader moves $_") == $number } (0 .. 2);
+
+	ok(defined $partition, "node $number leads a partition");
+	start_scan('moves');
+	$number == 3 ? $cluster->kill(3) : $cluster->pause(2);
+	open_gate();
+	$result = $session->result;
+	is($result->{output}, "$COUNT|$COUNT", "one leader of three $what: complete, each record once");
+	is($result->{error}, '', "one leader of three $what: not a word");
+	isnt($cluster->feed("leader moves $partition"), "$number\n", "one leader of three $what: another node leads");
+	if ($number == 3)
+	{
+		# It comes back, and with it its share of the leaders.
+		$cluster->restart(3);
+	}
+}
+$cluster->resume(2);
+
+# The metadata still name a leader that is no more.
+my ($last) = grep { $_ > 1 } map { $cluster->feed("leader moves $_") + 0 } (0 .. 2);
+SKIP:
+{
+	skip 'node 1 leads all partitions', 1 if !$last;
+	$cluster->kill($last);
+	my $cold = KafkaFdw::Session->new($node);
+
+	is($cold->value('SELECT count(*) FROM moves'), $COUNT, 'a leader killed before the query: complete');
+	$cold->quit;
+}
 
 done_testing();

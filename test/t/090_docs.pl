@@ -29,7 +29,7 @@ use Test::More;
 my $LIMIT_S = 120;
 my $PAGE_ADDRESS = 'localhost:9092';
 my $tree = abs_path(dirname(__FILE__) . '/../..');
-my @pages = map { s{^\Q$tree\E/}{}r } "$tree/README.md", sort glob "$tree/doc/*.md";
+my @pages = map { s{^\Q$tree\E/}{}r } glob("$tree/*.md"), glob "$tree/doc/*.md";
 
 # ----------------------------------------------------------------
 # Reading pages
