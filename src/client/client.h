@@ -105,11 +105,15 @@ typedef struct KafkaTopicSettings
 } KafkaTopicSettings;
 
 /*
- * Asks for a topic's settings, or takes them from a cache that lives until the
- * handle is released and is at most a minute old.  A refusal is no error.
+ * Gets a topic's settings, asking the broker or from a cache that is at most a
+ * minute old.  With fresh set, only what was asked since the handle was
+ * acquired will do: settings change, and a topic may be made anew with others,
+ * so what the rows of a query depend on is asked once for each.  A refusal is
+ * no error.
  */
 extern KafkaTopicSettings kafka_client_topic_settings(KafkaClient *client,
-													  const char *topic);
+													  const char *topic,
+													  bool fresh);
 
 /* ----------------------------------------------------------------
  * lookup.c: offsets

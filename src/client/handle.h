@@ -40,6 +40,7 @@ typedef struct KafkaSettingsEntry
 {
 	struct KafkaSettingsEntry *next;
 	instr_time asked_at;
+	uint64 acquisition; /* during which use of the handle they were asked */
 	KafkaTopicSettings settings;
 	char topic[FLEXIBLE_ARRAY_MEMBER];
 } KafkaSettingsEntry;
@@ -83,6 +84,7 @@ struct KafkaClient
 	KafkaClientFault fault;
 	char *cluster_id;
 	KafkaSettingsEntry *settings;
+	uint64 acquisition; /* how many times it has been acquired */
 	struct KafkaReadTopic *read_topics; /* whose partitions it has read */
 	char *advertised; /* leaders' addresses as last told, or NULL */
 };

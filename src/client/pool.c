@@ -663,6 +663,7 @@ kafka_client_acquire(const KafkaConnectionOptions *opts, KafkaPurpose purpose)
 	}
 	lease->client = client;
 	client->lease = lease;
+	client->acquisition++;
 	client->fault.code = RD_KAFKA_RESP_ERR_NO_ERROR;
 	return client;
 }
@@ -685,9 +686,6 @@ kafka_client_release(KafkaClient *client)
 		ReleaseExternalFD();
 		return;
 	}
-
-	/* They may change between two queries, and results depend on them. */
-	kafka_settings_free(client);
 
 	pthread_mutex_lock(&pool_mutex);
 	client->idle_until_us =

@@ -423,7 +423,7 @@ elapsed_ms(instr_time since)
 }
 
 KafkaTopicSettings
-kafka_client_topic_settings(KafkaClient *client, const char *topic)
+kafka_client_topic_settings(KafkaClient *client, const char *topic, bool fresh)
 {
 	KafkaSettingsEntry *entry;
 	KafkaTopicSettings settings;
@@ -433,7 +433,8 @@ kafka_client_topic_settings(KafkaClient *client, const char *topic)
 		if (strcmp(entry->topic, topic) == 0)
 			break;
 	}
-	if (entry && elapsed_ms(entry->asked_at) < SETTINGS_LIFETIME_MS)
+	if (entry && elapsed_ms(entry->asked_at) < SETTINGS_LIFETIME_MS &&
+		(!fresh || entry->acquisition == client->acquisition))
 		return entry->settings;
 
 	ask_settings(client, topic, &settings);
@@ -448,6 +449,7 @@ kafka_client_topic_settings(KafkaClient *client, const char *topic)
 		client->settings = entry;
 	}
 	entry->settings = settings;
+	entry->acquisition = client->acquisition;
 	INSTR_TIME_SET_CURRENT(entry->asked_at);
 	return settings;
 }

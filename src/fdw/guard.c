@@ -34,6 +34,10 @@ is_data_error(const KafkaGuard *guard, int sqlerrcode)
 	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX)
 		return guard->takes_depth;
 
+	/* So do some built-in types call bad input, tsvector for one. */
+	if (sqlerrcode == ERRCODE_SYNTAX_ERROR)
+		return guard->is_pure;
+
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
 		case ERRCODE_CARDINALITY_VIOLATION:          /* 21 */

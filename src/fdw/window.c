@@ -276,8 +276,8 @@ settle_misses(KafkaReader *reader, PieceList *list)
 		if (!piece->probing)
 			continue;
 		kafka_reader_need_starts(reader, piece->topic);
-		settings =
-			kafka_client_topic_settings(reader->client, piece->topic->name);
+		settings = kafka_client_topic_settings(reader->client,
+											   piece->topic->name, true);
 		if (settings.known && settings.delete_only && piece->part->start == 0)
 		{
 			piece->probing = false;
@@ -358,7 +358,7 @@ disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
 		return table->timestamp_max_lag_ms + table->timestamp_max_lead_ms +
 			   skew_ms;
 
-	settings = kafka_client_topic_settings(reader->client, topic);
+	settings = kafka_client_topic_settings(reader->client, topic, true);
 	if (settings.known && settings.log_append_time)
 	{
 		*reason = KAFKA_STOP_LOG_APPEND_TIME;
@@ -439,7 +439,7 @@ index_is_trusted(KafkaReader *reader)
 		KafkaTopicSettings settings;
 
 		settings = kafka_client_topic_settings(reader->client,
-											   reader->topics[t].name);
+											   reader->topics[t].name, false);
 		if (settings.known && settings.remote_storage)
 			return false;
 	}

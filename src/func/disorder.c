@@ -143,7 +143,7 @@ has_append_time(KafkaFuncTable *func, const DisorderPart *parts, int first,
 	bool any = false;
 
 	settings = kafka_client_topic_settings(func->reader->client,
-										   func->parts[first].topic);
+										   func->parts[first].topic, true);
 	if (settings.known)
 		return settings.log_append_time;
 	for (int i = first; i < end; i++)
