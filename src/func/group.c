@@ -143,8 +143,9 @@ kafka_group_offsets(PG_FUNCTION_ARGS)
 	context = AllocSetContextCreate(rsinfo->econtext->ecxt_per_query_memory,
 									"Kafka function", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
-	client = kafka_client_acquire(
-		kafka_option_read_connection(serverid, GetUserId()), KAFKA_FOR_SEEKS);
+	client = kafka_client_acquire(kafka_option_read_connection(serverid,
+															   GetUserId()),
+								  KAFKA_FOR_SEEKS);
 	offsets = kafka_client_group_offsets(client, group, &noffsets);
 	if (noffsets > 0)
 		qsort(offsets, noffsets, sizeof(KafkaGroupOffset), compare_offsets);
