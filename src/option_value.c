@@ -129,7 +129,11 @@ take_number(double number, int64 min, int64 max, const char *unit,
 		return refuse(error,
 					  psprintf("The value must be between %lld and %lld %s.",
 							   (long long) min, (long long) max, unit),
-					  NULL);
+					  psprintf("A value without a unit is in %s; write, for "
+							   "example, %s.",
+							   unit,
+							   strcmp(unit, "bytes") == 0 ? "'64MB'"
+														  : "'10s'"));
 
 	*result = (int64) number;
 	return true;

@@ -9,7 +9,7 @@ CREATE SERVER security FOREIGN DATA WRAPPER kafka_fdw OPTIONS (brokers :'brokers
 CREATE SCHEMA security;
 SET search_path = security, public;
 CREATE FOREIGN TABLE t (
-    p int OPTIONS (partition 'true'), o bigint OPTIONS (offset 'true'), ts timestamptz OPTIONS (timestamp 'true'),
+    o bigint OPTIONS (offset 'true'), ts timestamptz OPTIONS (timestamp 'true'),
     owner text, secret text, n int
 ) SERVER security OPTIONS (topic 'security', timestamp_max_lag '0');
 CREATE ROLE regress_kafka_ann;
@@ -22,15 +22,9 @@ BEGIN
 	RAISE NOTICE 'leak: %', value;
 	RETURN true;
 END $$;
-CREATE FUNCTION leak_offset(value bigint) RETURNS bigint LANGUAGE plpgsql STABLE COST 0.0000001 AS $$
-BEGIN
-	RAISE NOTICE 'leak: %', value;
-	RETURN value;
-END $$;
-
 CREATE VIEW plain AS SELECT * FROM t WHERE owner = 'ann';
 CREATE VIEW barrier WITH (security_barrier) AS SELECT * FROM t WHERE owner = 'ann';
-CREATE VIEW barrier_bound WITH (security_barrier) AS SELECT * FROM t WHERE o = 0 AND n > 0;
+CREATE VIEW barrier_bound WITH (security_barrier) AS SELECT * FROM t WHERE o IN (1, 2) AND n > 0;
 GRANT SELECT ON plain, barrier, barrier_bound TO regress_kafka_ann;
 
 SET ROLE regress_kafka_ann;
@@ -38,14 +32,13 @@ SELECT secret FROM t;
 -- This view is no barrier.
 SELECT secret FROM plain WHERE leak(secret) ORDER BY n;
 -- This one is: its own condition comes first, and what is pushed down goes on working.
-EXPLAIN (COSTS OFF) SELECT secret FROM barrier WHERE leak(secret) AND p = 1;
+EXPLAIN (COSTS OFF) SELECT secret FROM barrier WHERE leak(secret) AND o >= 2;
 SELECT secret FROM barrier WHERE leak(secret) ORDER BY n;
-SELECT secret FROM barrier WHERE leak(secret) AND p = 1;
-SELECT secret FROM barrier WHERE leak(barrier) AND o = 0 ORDER BY n;
+SELECT secret FROM barrier WHERE leak(secret) AND o >= 2;
+SELECT secret FROM barrier WHERE leak(barrier) AND o <> 2 ORDER BY n;
 SELECT secret FROM barrier WHERE leak(n) AND ts >= '2024-05-01 12:00:02+00';
 SELECT secret FROM barrier_bound WHERE leak(o) AND leak(secret) ORDER BY n;
-SELECT secret FROM barrier WHERE o = leak_offset(0) ORDER BY n;
-SELECT b.secret FROM barrier AS b JOIN (VALUES (0::bigint)) AS v(o) ON leak(b.secret) AND b.o = v.o ORDER BY n;
+SELECT b.secret FROM barrier AS b JOIN (VALUES (0::bigint), (1)) AS v(o) ON leak(b.secret) AND b.o = v.o ORDER BY n;
 SELECT secret FROM barrier WHERE 1 / (n - 2) < 100 ORDER BY n;
 SELECT secret FROM barrier ORDER BY leak(secret), n;
 SELECT owner, count(*) FROM barrier GROUP BY owner HAVING leak(owner);
@@ -69,9 +62,9 @@ RESET ROLE;
 -- Rights on columns
 GRANT SELECT (n, o) ON t TO regress_kafka_ann;
 SET ROLE regress_kafka_ann;
-SELECT n FROM t WHERE o = 1 ORDER BY n;
+SELECT n FROM t WHERE o > 1 ORDER BY n;
 SELECT n FROM t WHERE owner = 'bob';
-SELECT n FROM t WHERE p = 1;
+SELECT n FROM t WHERE ts > '2024-05-01';
 SELECT t FROM t;
 SELECT count(*) FROM t;
 EXPLAIN (COSTS OFF) SELECT secret FROM t;

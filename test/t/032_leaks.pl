@@ -43,7 +43,7 @@ rd_kafka_destroy(void *rk)
 }
 EOF
 $ENV{LD_PRELOAD} = "$hang.so";
-my $node = start_node('main');
+my $node = start_node('main', jit => 'off');
 delete $ENV{LD_PRELOAD};
 
 my $columns = q(kafka_partition int OPTIONS (partition 'true'),
@@ -144,11 +144,15 @@ check_leaks('two scans at a time',
 #
 # Rescans
 #
+# One in ten finds an offset that exists, and has to read it, which takes about
+# ten milliseconds; the others have the bounds alone.
 my $rescans =
-  'SELECT count(*) FROM generate_series(1, %d) g, LATERAL (SELECT n FROM small WHERE kafka_offset = g %% 100 AND n + g > 0) s';
-$session->value(sprintf $rescans, 500);
+  'SELECT count(n) FROM generate_series(1, %d) g, LATERAL (SELECT n FROM small WHERE kafka_offset = g %% 1000 OFFSET 0) s';
+$session->value('SET enable_memoize = off');
+like($session->value('EXPLAIN ' . sprintf($rescans, 10000)), qr/Nested Loop.*Foreign Scan/s, 'rescans: planned so');
+$session->value(sprintf $rescans, 1000);
 my %before = usage();
-is($session->value(sprintf $rescans, 10000), 10000, 'rescans: rows');
+is($session->value(sprintf $rescans, 10000), 1000, 'rescans: rows');
 my %after = usage(%before);
 is($after{threads}, $before{threads}, 'rescans: threads');
 is($after{fds}, $before{fds}, 'rescans: descriptors');
