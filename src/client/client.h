@@ -184,12 +184,17 @@ typedef struct KafkaReadPart
 {
 	const char *topic; /* must outlive the cursor */
 	int32 partition;
-	int64 end;             /* end snapshot; every range ends by then */
-	bool append_time_stop; /* ranges' ends hold only if the record found
-							* there has LogAppendTime; else read on to
-							* end */
-	int nranges;           /* at least 1; sorted, disjoint, not empty */
-	KafkaRange *ranges;    /* must outlive the cursor */
+	int64 end;          /* end snapshot; every range ends by then */
+	int nranges;        /* at least 1; sorted, disjoint, not empty */
+	KafkaRange *ranges; /* must outlive the cursor */
+
+	/*
+	 * For each range, a time that the first record at or past its end must
+	 * have reached, by LogAppendTime, for that end to hold; else the partition
+	 * is read to the end snapshot.  0 for an end that is certain; NULL where
+	 * all are.
+	 */
+	int64 *proofs_ms;
 } KafkaReadPart;
 
 /* One record; all pointers are valid until the next kafka_cursor_next. */

@@ -122,6 +122,8 @@ kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
 
 		Assert(parts[i].nranges > 0);
 		part->read = parts[i];
+		if (part->read.proofs_ms == NULL)
+			part->read.proofs_ms = palloc0(sizeof(int64) * parts[i].nranges);
 		part->state = KAFKA_PART_WAITING;
 		part->position = parts[i].ranges[0].start;
 		for (int r = 0; r < parts[i].nranges; r++)
@@ -319,34 +321,48 @@ find_part(KafkaCursor *cursor, const rd_kafka_message_t *native)
 }
 
 /*
- * A range's end was found by a rule that holds for LogAppendTime records only,
- * and here is the first record at or past it, of another kind: the topic was
- * switched over at some time.  Read the partition to its end instead.
+ * Some ends of ranges were found by a rule that holds for LogAppendTime only;
+ * this record is the first that can prove them.  One that is of another kind,
+ * or earlier than it should be, tells that the topic was switched over at some
+ * time, or that the record which the broker found is not visible: then the
+ * partition is read to its end.
+ *
+ * True when the range being read has become longer.
  */
 static bool
 extend_range(KafkaCursorPart *part, const rd_kafka_message_t *native)
 {
 	rd_kafka_timestamp_type_t type;
-	KafkaRange *range = &part->read.ranges[part->range];
+	int64 time_ms = rd_kafka_message_timestamp(native, &type);
 
-	if (!part->read.append_time_stop || native->offset >= part->read.end)
-		return false;
-	(void) rd_kafka_message_timestamp(native, &type);
-	if (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
-		return false;
-	range->end = part->read.end;
-	part->read.nranges = part->range + 1;
-	part->read.append_time_stop = false;
-	return true;
+	for (int r = part->range;
+		 r < part->read.nranges && part->read.ranges[r].end <= native->offset;
+		 r++)
+	{
+		if (part->read.proofs_ms[r] == 0 ||
+			(type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME &&
+			 time_ms >= part->read.proofs_ms[r]))
+			continue;
+		kafka_cursor_extend_range(part, r);
+		return r == part->range;
+	}
+	return false;
 }
 
-/* May the partition be left at the range's end without seeing what is there?
- */
+/* Makes range number r, now the last, reach the end snapshot. */
+void
+kafka_cursor_extend_range(KafkaCursorPart *part, int r)
+{
+	part->read.ranges[r].end = part->read.end;
+	part->read.proofs_ms[r] = 0;
+	part->read.nranges = r + 1;
+}
+
+/* May the partition be left at the range's end without seeing what is there? */
 static bool
 end_is_certain(const KafkaCursorPart *part)
 {
-	return !part->read.append_time_stop ||
-		   part->read.ranges[part->range].end >= part->read.end;
+	return part->read.proofs_ms[part->range] == 0;
 }
 
 /*

@@ -82,6 +82,7 @@ extern void kafka_cursor_finish_part(KafkaCursor *cursor,
 									 KafkaCursorPart *part);
 extern bool kafka_cursor_pass(KafkaCursor *cursor, KafkaCursorPart *part,
 							  int64 offset);
+extern void kafka_cursor_extend_range(KafkaCursorPart *part, int r);
 extern void kafka_cursor_advance(KafkaCursor *cursor, KafkaCursorPart *part,
 								 int64 offset);
 

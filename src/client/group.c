@@ -58,8 +58,14 @@ read_answer(rd_kafka_event_t *event, KafkaGroupOffset **offsets, int *noffsets,
 	{
 		KafkaGroupOffset *offset = &(*offsets)[count];
 
+		if (list->elems[i].err)
+		{
+			strlcpy(text, rd_kafka_err2str(list->elems[i].err),
+					KAFKA_ERROR_TEXT_MAX);
+			return list->elems[i].err;
+		}
 		/* A negative offset means that nothing was committed there. */
-		if (list->elems[i].err || list->elems[i].offset < 0)
+		if (list->elems[i].offset < 0)
 			continue;
 		offset->topic = pstrdup(list->elems[i].topic);
 		offset->partition = list->elems[i].partition;
@@ -78,7 +84,7 @@ try_group(KafkaClient *client, const char *group, KafkaGroupOffset **offsets,
 	rd_kafka_ListConsumerGroupOffsets_t *request;
 	rd_kafka_AdminOptions_t *options;
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
-	rd_kafka_event_t *event = NULL;
+	rd_kafka_event_t *volatile event = NULL;
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	char reason[KAFKA_ERROR_TEXT_MAX];
 

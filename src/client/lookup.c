@@ -104,6 +104,8 @@ kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
 		int failed;
 		rd_kafka_resp_err_t err;
 
+		/* Here too: many quick lookups in a row take long as well. */
+		CHECK_FOR_INTERRUPTS();
 		err = try_lookup(client, lookups, nlookups, slice_ms, &failed);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{

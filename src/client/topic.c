@@ -96,6 +96,8 @@ ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
 		rd_kafka_resp_err_t err;
 		int64 now_ms;
 
+		/* Here too: many quick answers in a row take long as well. */
+		CHECK_FOR_INTERRUPTS();
 		err = rd_kafka_metadata(client->rk, rkt == NULL, rkt, &metadata,
 								slice_ms);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -149,7 +151,10 @@ compare_topics(const void *a, const void *b)
 				  ((const KafkaTopic *) b)->name);
 }
 
-/* Every topic the broker tells of, in name order. */
+/*
+ * Every topic the broker tells of, in name order.  One whose leaders are being
+ * elected may come without partitions.
+ */
 static KafkaTopic *
 list_topics(KafkaClient *client, int *ntopics)
 {
@@ -162,7 +167,10 @@ list_topics(KafkaClient *client, int *ntopics)
 		topics = palloc(sizeof(KafkaTopic) * Max(metadata->topic_cnt, 1));
 		for (int i = 0; i < metadata->topic_cnt; i++)
 		{
-			if (metadata->topics[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			rd_kafka_resp_err_t err = metadata->topics[i].err;
+
+			if (err == RD_KAFKA_RESP_ERR_NO_ERROR ||
+				kafka_error_is_transient(err))
 				copy_topic(&topics[count++], &metadata->topics[i]);
 		}
 	}
@@ -229,7 +237,7 @@ describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic)
 	for (;;)
 	{
 		rd_kafka_topic_t *rkt = rd_kafka_topic_new(client->rk, name, NULL);
-		const rd_kafka_metadata_t *metadata = NULL;
+		const rd_kafka_metadata_t *volatile metadata = NULL;
 		bool settled = false;
 
 		if (rkt == NULL)
@@ -287,9 +295,12 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
 
 		if (strncmp(name, "__", 2) == 0)
 			continue;
-		if (RE_compile_and_execute(anchored, name, strlen(name), REG_ADVANCED,
-								   DEFAULT_COLLATION_OID, 0, NULL))
-			topics[kept++] = topics[i];
+		if (!RE_compile_and_execute(anchored, name, strlen(name), REG_ADVANCED,
+									DEFAULT_COLLATION_OID, 0, NULL))
+			continue;
+		if (topics[i].npartitions == 0)
+			describe_topic(client, name, &topics[i]);
+		topics[kept++] = topics[i];
 	}
 	*ntopics = kept;
 	return topics;
@@ -385,7 +396,7 @@ ask_settings(KafkaClient *client, const char *topic,
 	rd_kafka_ConfigResource_t *resource;
 	rd_kafka_AdminOptions_t *options;
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
-	rd_kafka_event_t *event = NULL;
+	rd_kafka_event_t *volatile event = NULL;
 	char reason[KAFKA_ERROR_TEXT_MAX];
 
 	resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);

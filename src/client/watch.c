@@ -102,6 +102,13 @@ handle_out_of_range(KafkaCursor *cursor, KafkaCursorPart *part)
 				 "Offset %lld was to be read next; the earliest offset kept by the broker is now %lld.",
 				 (long long) part->position, (long long) start)));
 	}
+
+	/* What would have proved the ends of ranges may be among the lost. */
+	for (int r = part->range; r < part->read.nranges; r++)
+	{
+		if (part->read.proofs_ms[r] != 0 && part->read.ranges[r].end <= start)
+			kafka_cursor_extend_range(part, r);
+	}
 	if (kafka_cursor_pass(cursor, part, start))
 		kafka_cursor_start_part(cursor, part);
 	else

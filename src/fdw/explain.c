@@ -80,6 +80,32 @@ join_sides(const char *offsets, const char *times)
 	return pstrdup(offsets ? offsets : times ? times : "");
 }
 
+/* Will conditions on the time stay without effect, or have they? */
+static bool
+time_is_not_sought(const KafkaScanState *scan, ExplainState *es)
+{
+	if (es->analyze && scan->reader)
+		return scan->reader->stop_reason == KAFKA_STOP_INDEX_NOT_TRUSTED;
+	return scan->table->trust_time_index == KAFKA_TRUST_NO;
+}
+
+static void
+explain_start(const KafkaScanState *scan, const char *offsets,
+			  const char *times, ExplainState *es)
+{
+	char *pushed = join_sides(offsets, times);
+
+	if (pushed[0] == '\0')
+		pushed = "start of topic";
+	else if (!kafka_enable_pushdown)
+		pushed = "start of topic: kafka_fdw.enable_pushdown is off";
+	else if (times && time_is_not_sought(scan, es))
+		pushed = psprintf(
+			"%s (%s)", pushed,
+			"not by time: the time index is not trusted (trust_time_index)");
+	ExplainPropertyText("Start", pushed, es);
+}
+
 static void
 explain_stop(const KafkaScanState *scan, const char *offsets,
 			 const char *times, ExplainState *es)
@@ -94,6 +120,10 @@ explain_stop(const KafkaScanState *scan, const char *offsets,
 	else if (es->analyze && scan->reader && times)
 		reason = psprintf("%s (%s)", pushed,
 						  kafka_stop_reason_text(scan->reader->stop_reason));
+	else if (times && time_is_not_sought(scan, es))
+		reason =
+			psprintf("%s (%s)", pushed,
+					 kafka_stop_reason_text(KAFKA_STOP_INDEX_NOT_TRUSTED));
 	else if (times && scan->table->disorder_declared)
 		reason = psprintf("%s (%s)", pushed,
 						  kafka_stop_reason_text(KAFKA_STOP_DECLARED));
@@ -115,7 +145,6 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 		kafka_pushdown_columns(0, scan->columns, tupdesc);
 	const char *names[KAFKA_DIMENSION_COUNT] = {0};
 	char *partitions;
-	char *start;
 
 	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 	{
@@ -128,13 +157,8 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 							deparse_value, deparse)
 	partitions = DESCRIBE(KAFKA_DIMENSION_PARTITION, KAFKA_SIDE_BOTH);
 	explain_partitions(scan, kafka_enable_pushdown ? partitions : NULL, es);
-	start = join_sides(DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_START),
-					   DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_START));
-	if (start[0] == '\0')
-		start = "start of topic";
-	else if (!kafka_enable_pushdown)
-		start = "start of topic: kafka_fdw.enable_pushdown is off";
-	ExplainPropertyText("Start", start, es);
+	explain_start(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_START),
+				  DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_START), es);
 	explain_stop(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_END),
 				 DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_END), es);
 #undef DESCRIBE

@@ -16,6 +16,27 @@
 /* From this many offsets on, reading gains more by large fetches than it loses. */
 #define SCAN_MIN_OFFSETS 50000
 
+/* Gets a handle; its lease is all that client_context holds. */
+static void
+lend_client(KafkaReader *reader, KafkaPurpose purpose)
+{
+	MemoryContext caller = MemoryContextSwitchTo(reader->client_context);
+
+	reader->client = kafka_client_acquire(reader->connection, purpose);
+	reader->purpose = purpose;
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+return_client(KafkaReader *reader)
+{
+	if (reader->client == NULL)
+		return;
+	kafka_client_release(reader->client);
+	reader->client = NULL;
+	MemoryContextReset(reader->client_context);
+}
+
 KafkaReader *
 kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 				  Oid userid, MemoryContext owner)
@@ -31,7 +52,9 @@ kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 	reader->table = table;
 	reader->columns = columns;
 	reader->connection = kafka_option_read_connection(table->serverid, userid);
-	reader->client = kafka_client_acquire(reader->connection, KAFKA_FOR_SEEKS);
+	reader->client_context =
+		AllocSetContextCreate(context, "Kafka client", ALLOCSET_SMALL_SIZES);
+	lend_client(reader, KAFKA_FOR_SEEKS);
 	reader->topics =
 		kafka_snapshot_take(table, reader->connection, reader->client, owner,
 							&reader->ntopics);
@@ -62,17 +85,11 @@ count_offsets(const KafkaReader *reader)
 static void
 choose_client(KafkaReader *reader)
 {
-	MemoryContext caller;
-
-	if (reader->scans || reader->may_stop_early ||
+	if (reader->purpose == KAFKA_FOR_SCANS || reader->may_stop_early ||
 		count_offsets(reader) < SCAN_MIN_OFFSETS)
 		return;
-	kafka_client_release(reader->client);
-	reader->client = NULL;
-	caller = MemoryContextSwitchTo(reader->context);
-	reader->client = kafka_client_acquire(reader->connection, KAFKA_FOR_SCANS);
-	reader->scans = true;
-	MemoryContextSwitchTo(caller);
+	return_client(reader);
+	lend_client(reader, KAFKA_FOR_SCANS);
 }
 
 /* Opens a cursor over reader->parts. */
@@ -94,6 +111,8 @@ kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds)
 	MemoryContext caller;
 
 	kafka_reader_stop(reader);
+	if (reader->client == NULL)
+		lend_client(reader, KAFKA_FOR_SEEKS);
 	caller = MemoryContextSwitchTo(reader->scan_context);
 	kafka_window_resolve(reader, bounds);
 	open_cursor(reader);
@@ -182,8 +201,13 @@ kafka_reader_next(KafkaReader *reader, KafkaMessage *message)
 	if (kafka_cursor_next(reader->cursor, message))
 		return true;
 
-	/* Free the partitions' fetches now; the query may go on for long. */
+	/*
+	 * Free the partitions' fetches now, and the handle if it is not wanted
+	 * again: the query may go on for long, and over many tables.
+	 */
 	kafka_reader_stop(reader);
+	if (reader->reads_once)
+		return_client(reader);
 	return false;
 }
 
@@ -209,6 +233,5 @@ void
 kafka_reader_close(KafkaReader *reader)
 {
 	kafka_reader_stop(reader);
-	kafka_client_release(reader->client);
-	reader->client = NULL;
+	return_client(reader);
 }

@@ -52,10 +52,12 @@ typedef struct KafkaReader
 	KafkaTableOptions *table;
 	KafkaColumnOptions *columns;
 	KafkaConnectionOptions *connection;
-	KafkaClient *client; /* the one in use now */
-	bool scans;          /* and whether it is one with large fetches */
+	MemoryContext client_context; /* holds the client's lease */
+	KafkaClient *client;          /* NULL once returned */
+	KafkaPurpose purpose;         /* of that client */
 	KafkaSnapshotTopic *topics;
 	int ntopics;
+	bool reads_once; /* no rescan is likely: needs no client after the end */
 	bool may_stop_early; /* a LIMIT may make it read far less */
 
 	/* Of the current start */

@@ -85,6 +85,7 @@ open_scan(ForeignScanState *node, KafkaScanState *scan)
 
 	scan->reader = kafka_reader_open(scan->table, scan->columns,
 									 reading_user(node), query);
+	scan->reader->reads_once = bms_is_empty(plan->scan.plan.allParam);
 	scan->reader->may_stop_early = scan->has_limit;
 	scan->slot =
 		kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,

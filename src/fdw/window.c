@@ -51,7 +51,10 @@ typedef struct Piece
 	int round;         /* how many pieces the partition has before */
 	KafkaRange offset; /* what is left after each step */
 	KafkaRange time_ms;
-	bool start_in_log; /* offset.start was a hit, so it exists */
+	bool start_in_log;    /* offset.start is not below the log start */
+	int64 needs_proof_ms; /* not 0: a stop holds only if the record there has
+						   * this time, by LogAppendTime; see client.h */
+	int64 proof_ms;       /* the same, once such a stop was taken */
 
 	/* Probing for a start after "no such record" */
 	bool probing;
@@ -333,12 +336,28 @@ stop_time(const Piece *piece, int64 slack_ms)
 	return Max(time_ms, 0);
 }
 
-/* No record that late: the end snapshot is the stop. */
+/*
+ * Takes the answer for the stop; no record that late means the end snapshot.
+ *
+ * A stop that needs proof is proved by the first record at or past it, which
+ * the cursor meets only if it reads up to there: so a range that would be
+ * empty keeps one offset, and one that begins past the stop gets none.
+ */
 static void
 take_stop(Piece *piece, int64 offset)
 {
-	if (offset != KAFKA_NO_OFFSET)
-		piece->offset.end = Min(piece->offset.end, offset);
+	if (offset == KAFKA_NO_OFFSET)
+		return;
+	if (piece->needs_proof_ms != 0)
+	{
+		if (offset < piece->offset.start)
+			return;
+		offset = Max(offset, piece->offset.start + 1);
+	}
+	if (offset >= piece->offset.end)
+		return;
+	piece->offset.end = offset;
+	piece->proof_ms = piece->needs_proof_ms;
 }
 
 /*
@@ -359,7 +378,7 @@ disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
 			   skew_ms;
 
 	settings = kafka_client_topic_settings(reader->client, topic, true);
-	if (settings.known && settings.log_append_time)
+	if (settings.known && table->topic_limits && settings.log_append_time)
 	{
 		*reason = KAFKA_STOP_LOG_APPEND_TIME;
 		return skew_ms;
@@ -417,6 +436,11 @@ resolve_stops(KafkaReader *reader, PieceList *list)
 
 		/* Of several topics the least bounded is worth telling. */
 		reader->stop_reason = Max(reader->stop_reason, reason);
+		for (int i = 0; i < sub.npieces; i++)
+			sub.pieces[i].needs_proof_ms =
+				reason == KAFKA_STOP_LOG_APPEND_TIME
+					? stop_time(&sub.pieces[i], slack_ms)
+					: 0;
 		if (slack_ms >= 0)
 			look_up_pieces(reader, &sub, has_stop_time, stop_time, slack_ms,
 						   take_stop);
@@ -464,6 +488,47 @@ clip_to_log_starts(KafkaReader *reader, PieceList *list)
 			continue;
 		kafka_reader_need_starts(reader, piece->topic);
 		piece->offset.start = Max(piece->offset.start, piece->part->start);
+		piece->start_in_log = true;
+	}
+}
+
+/* Begins the KafkaReadPart of a partition. */
+static KafkaReadPart *
+add_part(KafkaReader *reader, const Piece *piece)
+{
+	KafkaReadPart *part = &reader->parts[reader->nparts++];
+
+	part->topic = piece->topic->name;
+	part->partition = piece->part->partition;
+	part->end = piece->part->end;
+	part->ranges = palloc(sizeof(KafkaRange) * KAFKA_BOUNDS_MAX_BOXES);
+	part->proofs_ms = palloc0(sizeof(int64) * KAFKA_BOUNDS_MAX_BOXES);
+	return part;
+}
+
+/*
+ * Finds the proof that the end of each merged range needs: that of the piece
+ * which ends there.  Where several do, the latest time proves it for all.
+ */
+static void
+collect_proofs(KafkaReader *reader, const PieceList *list)
+{
+	KafkaReadPart *part = reader->parts;
+
+	for (int i = 0; i < list->npieces; i++)
+	{
+		const Piece *piece = &list->pieces[i];
+
+		if (kafka_range_is_empty(piece->offset))
+			continue;
+		while (part->partition != piece->part->partition ||
+			   part->topic != piece->topic->name)
+			part++;
+		for (int r = 0; r < part->nranges; r++)
+		{
+			if (part->ranges[r].end == piece->offset.end)
+				part->proofs_ms[r] = Max(part->proofs_ms[r], piece->proof_ms);
+		}
 	}
 }
 
@@ -485,19 +550,14 @@ build_parts(KafkaReader *reader, PieceList *list)
 		if (piece->part != source)
 		{
 			source = piece->part;
-			part = &reader->parts[reader->nparts++];
-			part->topic = piece->topic->name;
-			part->partition = source->partition;
-			part->end = source->end;
-			part->append_time_stop =
-				reader->stop_reason == KAFKA_STOP_LOG_APPEND_TIME;
-			part->ranges = palloc(sizeof(KafkaRange) * KAFKA_BOUNDS_MAX_BOXES);
+			part = add_part(reader, piece);
 		}
 		part->ranges[part->nranges++] = piece->offset;
 	}
 	for (int i = 0; i < reader->nparts; i++)
 		reader->parts[i].nranges = kafka_range_merge(reader->parts[i].ranges,
 													 reader->parts[i].nranges);
+	collect_proofs(reader, list);
 }
 
 void
@@ -512,6 +572,7 @@ kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 		if (index_is_trusted(reader))
 		{
 			resolve_starts(reader, &list);
+			clip_to_log_starts(reader, &list);
 			resolve_stops(reader, &list);
 		}
 		else

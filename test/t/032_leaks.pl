@@ -26,12 +26,14 @@ create-topic small
 generate small count=100 time=1000000 value='{"n": {n}}'
 EOF
 
-# An rd_kafka_destroy that hangs while a file is there
+# An rd_kafka_destroy that hangs while a file is there, and otherwise gives all
+# free memory back to the system, so that what is left is in use
 my $hang = "$tmp/hang";
 IPC::Run::run([ $ENV{CC} // 'gcc', '-x', 'c', '-', '-shared', '-fPIC', '-o', "$hang.so", '-ldl' ],
 	'<', \<<"EOF") or die;
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <malloc.h>
 #include <unistd.h>
 
 void
@@ -40,6 +42,7 @@ rd_kafka_destroy(void *rk)
 	while (access("$hang", F_OK) == 0)
 		usleep(10000);
 	((void (*)(void *)) dlsym(RTLD_NEXT, "rd_kafka_destroy"))(rk);
+	malloc_trim(0);
 }
 EOF
 $ENV{LD_PRELOAD} = "$hang.so";
@@ -58,17 +61,28 @@ create_table($node, 'dead', 'dead', $columns, topic => 'small');
 my $session = KafkaFdw::Session->new($node);
 my $pid = $session->pid;
 
-# What the session holds once it has closed its handles
+# What the session holds; of descriptors those of no file, since the server
+# keeps files of its own open.
+sub usage_now
+{
+	my %usage = backend_usage($pid);
+
+	$usage{fds} = grep { (readlink // '') !~ m{^/} } glob "/proc/$pid/fd/*";
+	return %usage;
+}
+
+# The same once it has closed its handles
 sub usage
 {
 	my (%base) = @_;
 	my %usage;
 
+	$session->value('SELECT n FROM small LIMIT 1');
 	$session->value('SELECT kafka.disconnect()');
 
 	# The thread that looks after idle handles may take a moment to end.
 	my $end = time + 5;
-	do { %usage = backend_usage($pid) }
+	do { %usage = usage_now() }
 	  while ($usage{threads} > ($base{threads} // 1) && time < $end);
 	return %usage;
 }
@@ -179,7 +193,7 @@ sub await_closed
 
 	wait_until(
 		sub {
-			%now = backend_usage($pid);
+			%now = usage_now();
 			$now{threads} <= $before{threads} && $now{fds} <= $before{fds};
 		},
 		$name);
