@@ -193,6 +193,10 @@ extern const char *kafka_option_nearest(const char *name,
 										const char *const *candidates,
 										int count);
 
+/* Does the table's "partitions" option, if any, admit this partition? */
+extern bool kafka_option_has_partition(const KafkaTableOptions *table,
+									   int32 partition);
+
 /*
  * A pattern for topics, palloc'd, as a regular expression for their whole
  * names.  What is only allowed at the beginning of an expression, such as

@@ -339,3 +339,17 @@ kafka_option_read_columns(KafkaTableOptions *table, TupleDesc tupdesc)
 	}
 	return columns;
 }
+
+bool
+kafka_option_has_partition(const KafkaTableOptions *table, int32 partition)
+{
+	if (table->partitions == NULL)
+		return true;
+	for (int r = 0; r < table->npartitions; r++)
+	{
+		if (partition >= table->partitions[r].start &&
+			partition < table->partitions[r].end)
+			return true;
+	}
+	return false;
+}

@@ -60,9 +60,6 @@ extern int kafka_client_disconnect_all(void);
 /* Version text of the library at run time, for example "2.0.2". */
 extern const char *kafka_client_library_version(void);
 
-/* The cluster's id, or "" where the broker does not tell; may block. */
-extern const char *kafka_client_cluster_id(KafkaClient *client);
-
 /* ----------------------------------------------------------------
  * topic.c: what topics there are, and their settings
  * ----------------------------------------------------------------
@@ -119,18 +116,6 @@ extern KafkaTopicSettings kafka_client_topic_settings(KafkaClient *client,
  * lookup.c: offsets
  * ----------------------------------------------------------------
  */
-
-/*
- * Names one partition anywhere; what is remembered about offsets beyond one
- * query is keyed by all three, since a topic's name alone may come to mean
- * another log.
- */
-typedef struct KafkaPartitionKey
-{
-	const char *cluster; /* kafka_client_cluster_id, "" when unknown */
-	const char *topic;
-	int32 partition;
-} KafkaPartitionKey;
 
 /*
  * In place of a time: the partition's end, which is the last stable offset or

@@ -35,8 +35,11 @@
 #define MESSAGE_OVERHEAD_BYTES 512
 #define ACTIVE_PART_BYTES (256 * 1024)
 
-/* First versions that know a property. */
-#define RDKAFKA_HAS_QUEUE_BACKOFF 0x02020000
+/* The library's own limits of properties. */
+#define SOCKET_TIMEOUT_MAX_MS 300000
+#define QUEUE_MAX_KB 2097151
+
+/* First versions that know a property; see handle.h for others. */
 #define RDKAFKA_HAS_METRICS_PUSH 0x02050000
 
 static const char *const security_protocol_names[] = {
@@ -93,7 +96,7 @@ set_connection(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 	set_int(builder, "socket.connection.setup.timeout.ms",
 			Max(opts->connect_timeout_ms, 1000));
 	set_int(builder, "socket.timeout.ms",
-			Max(opts->fetch_timeout_ms / 3, 1000));
+			Max(Min(opts->fetch_timeout_ms / 3, SOCKET_TIMEOUT_MAX_MS), 1000));
 	set_bool(builder, "socket.keepalive.enable", true);
 	set_bool(builder, "socket.nagle.disable", true);
 	set_int(builder, "reconnect.backoff.ms", 100);
@@ -164,7 +167,7 @@ set_buffering(ConfigBuilder *builder, const KafkaConnectionOptions *opts,
 	set_int(builder, "receive.message.max.bytes",
 			Min(opts->memory_limit_bytes, INT_MAX));
 	set_int(builder, "queued.max.messages.kbytes",
-			buffering->queue_bytes / 1024);
+			Min(buffering->queue_bytes / 1024, QUEUE_MAX_KB));
 	/* Called a minimum, it is where the library stops fetching. */
 	set_int(builder, "queued.min.messages", buffering->queue_messages);
 	if (rd_kafka_version() >= RDKAFKA_HAS_QUEUE_BACKOFF)

@@ -36,9 +36,6 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-/* From 2.2 on the library can be told not to sleep. */
-#define RDKAFKA_HAS_QUEUE_BACKOFF 0x02020000
-
 /*
  * A gap between two ranges is read through rather than jumped over when it is
  * no longer than this: stopping and starting costs a round trip.

@@ -18,9 +18,6 @@
 #include "client/handle.h"
 #include "miscadmin.h"
 
-/* A pause between tries while the coordinator is unclear. */
-#define RETRY_PAUSE_MS 100
-
 /* Copies the offsets of an answer, palloc'd; its error, with the text. */
 static rd_kafka_resp_err_t
 read_answer(rd_kafka_event_t *event, KafkaGroupOffset **offsets, int *noffsets,
@@ -134,7 +131,7 @@ kafka_client_group_offsets(KafkaClient *client, const char *group,
 		if (!kafka_error_is_transient(err) ||
 			kafka_clock_ms() - begin_ms >= client->fetch_timeout_ms)
 			kafka_client_raise(client, KAFKA_DOING_ADMIN, err, text, NULL, -1);
-		kafka_client_wait(client, RETRY_PAUSE_MS);
+		kafka_client_wait(client, KAFKA_RETRY_PAUSE_MS);
 	}
 	client->answered = true;
 	return offsets;

@@ -19,6 +19,12 @@
 
 #define KAFKA_ERROR_TEXT_MAX 512
 
+/* From this version on the library need not sleep when its queue is full. */
+#define RDKAFKA_HAS_QUEUE_BACKOFF 0x02020000
+
+/* A pause between tries while it is unclear which broker is in charge. */
+#define KAFKA_RETRY_PAUSE_MS 100
+
 /* What a handle may hold of a scan's data, derived from the memory limit. */
 typedef struct KafkaBuffering
 {
@@ -82,7 +88,6 @@ struct KafkaClient
 	bool all_down;   /* no broker could be reached, last we heard */
 	int64 waited_ms; /* how long the call that failed tried */
 	KafkaClientFault fault;
-	char *cluster_id;
 	KafkaSettingsEntry *settings;
 	uint64 acquisition; /* how many times it has been acquired */
 	struct KafkaReadTopic *read_topics; /* whose partitions it has read */

@@ -19,9 +19,6 @@
 #include "client/handle.h"
 #include "miscadmin.h"
 
-/* A pause between tries while the leaders are unclear. */
-#define RETRY_PAUSE_MS 100
-
 /*
  * A topic that metadata has just shown may be unknown again for a moment,
  * while a broker comes back.
@@ -120,7 +117,7 @@ kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups, int nlookups)
 							   lookups[failed].topic,
 							   lookups[failed].partition);
 		if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
-			kafka_client_wait(client, RETRY_PAUSE_MS);
+			kafka_client_wait(client, KAFKA_RETRY_PAUSE_MS);
 		slice_ms = Min(slice_ms * 2, KAFKA_MAX_SLICE_MS);
 	}
 }

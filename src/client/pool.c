@@ -320,7 +320,6 @@ destroy_client(KafkaClient *client)
 			end_handle(client->rk, client->event_fd);
 	}
 	kafka_settings_free(client);
-	free(client->cluster_id);
 	free(client->advertised);
 	free(client->brokers);
 	free(client);
@@ -668,9 +667,34 @@ kafka_client_acquire(const KafkaConnectionOptions *opts, KafkaPurpose purpose)
 	return client;
 }
 
+/* Puts a handle into the idle list; false when there is no place in it. */
+static bool
+keep_idle(KafkaClient *client)
+{
+	bool kept;
+
+	pthread_mutex_lock(&pool_mutex);
+	kept = !pool_closed && idle_count < MAX_IDLE_CLIENTS;
+	if (kept)
+	{
+		client->idle_until_us =
+			monotonic_us() + (int64) client->idle_timeout_ms * 1000;
+		client->stale = false;
+		client->next = idle_clients;
+		idle_clients = client;
+		idle_count++;
+		start_reaper();
+		pthread_cond_signal(&pool_changed);
+	}
+	pthread_mutex_unlock(&pool_mutex);
+	return kept;
+}
+
 void
 kafka_client_release(KafkaClient *client)
 {
+	bool fit;
+
 	client->lease->client = NULL;
 	client->lease = NULL;
 
@@ -678,25 +702,13 @@ kafka_client_release(KafkaClient *client)
 	 * A handle that never reached a broker, or has just heard of a fault, is
 	 * cheaper to make anew than to trust.
 	 */
-	if (client->unfit || !client->answered || client->idle_timeout_ms == 0 ||
-		client->fault.code != RD_KAFKA_RESP_ERR_NO_ERROR || pool_closed ||
-		client->creator != MyProcPid || idle_count >= MAX_IDLE_CLIENTS)
-	{
-		destroy_client(client);
-		ReleaseExternalFD();
+	fit = !client->unfit && client->answered && client->idle_timeout_ms > 0 &&
+		  client->fault.code == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		  client->creator == MyProcPid;
+	if (fit && keep_idle(client))
 		return;
-	}
-
-	pthread_mutex_lock(&pool_mutex);
-	client->idle_until_us =
-		monotonic_us() + (int64) client->idle_timeout_ms * 1000;
-	client->stale = false;
-	client->next = idle_clients;
-	idle_clients = client;
-	idle_count++;
-	start_reaper();
-	pthread_cond_signal(&pool_changed);
-	pthread_mutex_unlock(&pool_mutex);
+	destroy_client(client);
+	ReleaseExternalFD();
 }
 
 int

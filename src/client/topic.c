@@ -306,17 +306,6 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
 	return topics;
 }
 
-const char *
-kafka_client_cluster_id(KafkaClient *client)
-{
-	/* Comes with the metadata, so this does not block once a topic is known.
-	 */
-	if (client->cluster_id == NULL)
-		client->cluster_id =
-			rd_kafka_clusterid(client->rk, KAFKA_MAX_SLICE_MS);
-	return client->cluster_id ? client->cluster_id : "";
-}
-
 /* ----------------------------------------------------------------
  * Settings
  * ----------------------------------------------------------------

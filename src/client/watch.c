@@ -89,9 +89,9 @@ handle_out_of_range(KafkaCursor *cursor, KafkaCursorPart *part)
 	if (end < part->read.end)
 		raise_truncated(part, end);
 	kafka_cursor_stop_part(cursor, part);
-	if (start > part->position)
+	lost = count_lost(part, start);
+	if (lost > 0)
 	{
-		lost = count_lost(part, start);
 		ereport(
 			WARNING,
 			(errcode(ERRCODE_WARNING),

@@ -61,7 +61,7 @@ explain_partitions(const KafkaScanState *scan, const char *pushed,
 		int total = 0;
 
 		for (int t = 0; t < scan->reader->ntopics; t++)
-			total += scan->reader->topics[t].nparts;
+			total += scan->reader->topics[t]->nparts;
 		appendStringInfo(&buf, "%d of %d", scan->parts_read, total);
 		if (pushed)
 			appendStringInfo(&buf, " (%s)", pushed);

@@ -48,7 +48,6 @@ typedef struct KafkaScanState
 	bool started;        /* the reader reads by current parameters */
 	TupleTableSlot *slot;
 	int parts_read; /* partitions started, largest of all starts */
-	int parts_total;
 } KafkaScanState;
 
 /* plan.c */

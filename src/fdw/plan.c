@@ -346,7 +346,8 @@ limit_ends_scan(PlannerInfo *root)
 
 	if (parse->sortClause || parse->groupClause || parse->groupingSets ||
 		parse->distinctClause || parse->hasAggs || parse->hasWindowFuncs ||
-		root->hasHavingQual)
+		root->hasHavingQual ||
+		bms_membership(root->all_baserels) != BMS_SINGLETON)
 		return false;
 	if (parse->limitCount && IsA(parse->limitCount, Const))
 		return !castNode(Const, parse->limitCount)->constisnull;

@@ -33,18 +33,18 @@ kafka_progress_create(KafkaReader *reader)
 }
 
 static void
-raise_too_much(const KafkaReader *reader, int64 bytes, bool estimated)
+raise_too_much(const KafkaReader *reader, double bytes, bool estimated)
 {
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 		 errmsg(
 			 "scan of Kafka topic \"%s\" would exceed the limit of %.0f bytes",
-			 reader->topics[0].name, kafka_max_scan_bytes),
+			 reader->topics[0]->name, kafka_max_scan_bytes),
 		 estimated
-			 ? errdetail("It would read an estimated %lld bytes or more.",
-						 (long long) bytes)
-			 : errdetail("It has read %lld bytes.", (long long) bytes),
+			 ? errdetail("It would read an estimated %.0f bytes or more.",
+						 bytes)
+			 : errdetail("It has read %.0f bytes.", bytes),
 		 errhint(
 			 "Narrow the query by a condition on the record timestamp, the offset or the partition, or raise \"kafka_fdw.max_scan_bytes\".")));
 }
@@ -62,21 +62,15 @@ mean_message_bytes(const KafkaReader *reader)
 void
 kafka_progress_begin(KafkaReader *reader)
 {
-	int64 offsets = 0;
-	int64 bytes;
+	double estimate;
 
 	reader->progress->reported_at = GetCurrentTimestamp();
 	if (kafka_max_scan_bytes < 0 || reader->may_stop_early)
 		return;
-	for (int i = 0; i < reader->nparts; i++)
-	{
-		for (int r = 0; r < reader->parts[i].nranges; r++)
-			offsets += reader->parts[i].ranges[r].end -
-					   reader->parts[i].ranges[r].start;
-	}
-	bytes = offsets * mean_message_bytes(reader);
-	if (bytes > kafka_max_scan_bytes)
-		raise_too_much(reader, bytes, true);
+	estimate = (double) kafka_reader_count_offsets(reader) *
+			   mean_message_bytes(reader);
+	if (estimate > kafka_max_scan_bytes)
+		raise_too_much(reader, estimate, true);
 }
 
 /* Called by the cursor between batches and while it waits. */
@@ -105,7 +99,7 @@ kafka_progress_tick(void *arg)
 		(errmsg(
 			 "read %lld messages of Kafka topic \"%s\", %d%% of the offsets",
 			 (long long) (reader->messages + stats->messages),
-			 reader->topics[0].name,
+			 reader->topics[0]->name,
 			 stats->planned > 0 ? (int) (stats->passed * 100 / stats->planned)
 								: 100),
 		 errdetail("Partitions still to be read: %s.",

@@ -63,8 +63,8 @@ kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 	return reader;
 }
 
-static int64
-count_offsets(const KafkaReader *reader)
+int64
+kafka_reader_count_offsets(const KafkaReader *reader)
 {
 	int64 count = 0;
 
@@ -86,7 +86,7 @@ static void
 choose_client(KafkaReader *reader)
 {
 	if (reader->purpose == KAFKA_FOR_SCANS || reader->may_stop_early ||
-		count_offsets(reader) < SCAN_MIN_OFFSETS)
+		kafka_reader_count_offsets(reader) < SCAN_MIN_OFFSETS)
 		return;
 	return_client(reader);
 	lend_client(reader, KAFKA_FOR_SCANS);
@@ -140,20 +140,6 @@ kafka_reader_need_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
 	pfree(lookups);
 }
 
-static bool
-partition_is_wanted(const KafkaTableOptions *table, int32 partition)
-{
-	if (table->partitions == NULL)
-		return true;
-	for (int r = 0; r < table->npartitions; r++)
-	{
-		if (partition >= table->partitions[r].start &&
-			partition < table->partitions[r].end)
-			return true;
-	}
-	return false;
-}
-
 void
 kafka_reader_start_newest(KafkaReader *reader, int64 count)
 {
@@ -163,12 +149,12 @@ kafka_reader_start_newest(KafkaReader *reader, int64 count)
 	kafka_reader_stop(reader);
 	caller = MemoryContextSwitchTo(reader->scan_context);
 	for (int t = 0; t < reader->ntopics; t++)
-		total += reader->topics[t].nparts;
+		total += reader->topics[t]->nparts;
 	reader->parts = palloc0(sizeof(KafkaReadPart) * Max(total, 1));
 	reader->nparts = 0;
 	for (int t = 0; t < reader->ntopics; t++)
 	{
-		KafkaSnapshotTopic *topic = &reader->topics[t];
+		KafkaSnapshotTopic *topic = reader->topics[t];
 
 		kafka_reader_need_starts(reader, topic);
 		for (int i = 0; i < topic->nparts; i++)
@@ -177,7 +163,7 @@ kafka_reader_start_newest(KafkaReader *reader, int64 count)
 			KafkaReadPart *part = &reader->parts[reader->nparts];
 
 			if (source->end <= source->start ||
-				!partition_is_wanted(reader->table, source->partition))
+				!kafka_option_has_partition(reader->table, source->partition))
 				continue;
 			part->topic = topic->name;
 			part->partition = source->partition;

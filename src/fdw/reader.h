@@ -55,7 +55,7 @@ typedef struct KafkaReader
 	MemoryContext client_context; /* holds the client's lease */
 	KafkaClient *client;          /* NULL once returned */
 	KafkaPurpose purpose;         /* of that client */
-	KafkaSnapshotTopic *topics;
+	KafkaSnapshotTopic **topics;
 	int ntopics;
 	bool reads_once; /* no rescan is likely: needs no client after the end */
 	bool may_stop_early; /* a LIMIT may make it read far less */
@@ -95,6 +95,9 @@ extern bool kafka_reader_next(KafkaReader *reader, KafkaMessage *message);
 /* Stops reading, so that the statistics are complete; may start again. */
 extern void kafka_reader_stop(KafkaReader *reader);
 
+/* How many offsets the ranges of the current start have. */
+extern int64 kafka_reader_count_offsets(const KafkaReader *reader);
+
 /* Stops and gives the client back. */
 extern void kafka_reader_close(KafkaReader *reader);
 
@@ -112,7 +115,7 @@ extern void kafka_reader_need_starts(KafkaReader *reader,
 extern const char *kafka_stop_reason_text(KafkaStopReason reason);
 
 /* snapshot.c */
-extern KafkaSnapshotTopic *
+extern KafkaSnapshotTopic **
 kafka_snapshot_take(const KafkaTableOptions *table,
 					const KafkaConnectionOptions *connection,
 					KafkaClient *client, MemoryContext owner, int *ntopics);

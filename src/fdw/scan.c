@@ -29,8 +29,9 @@ static void
 check_required_bounds(const KafkaScanState *scan)
 {
 	/* A condition that bounds nothing is NIL. */
-	if (!scan->table->require_bounds || scan->condition != NIL ||
-		scan->has_limit)
+	bool bounded = scan->condition != NIL && kafka_enable_pushdown;
+
+	if (!scan->table->require_bounds || bounded || scan->has_limit)
 		return;
 	ereport(
 		ERROR,

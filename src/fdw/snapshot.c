@@ -28,11 +28,16 @@ typedef struct SnapshotEntry
 	MemoryContextCallback callback;
 	MemoryContext owner;
 
-	/* The key: whose eyes see which topic how. */
+	/* The key: whose eyes see which topic, or topics, how. */
 	Oid serverid;
 	Oid umid;
 	bool read_committed;
-	KafkaSnapshotTopic topic;
+	bool is_pattern;
+	char *name; /* or pattern */
+
+	KafkaSnapshotTopic topic; /* only of a name */
+	char **matches;           /* only of a pattern: names of topics */
+	int nmatches;
 } SnapshotEntry;
 
 static dlist_head snapshots = DLIST_STATIC_INIT(snapshots);
@@ -43,9 +48,9 @@ forget_entry(void *arg)
 	dlist_delete(&((SnapshotEntry *) arg)->node);
 }
 
-static KafkaSnapshotTopic *
+static SnapshotEntry *
 find_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
-		   const char *topic)
+		   bool is_pattern, const char *name)
 {
 	dlist_iter iter;
 
@@ -56,15 +61,15 @@ find_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
 		if (entry->owner == owner && entry->serverid == connection->serverid &&
 			entry->umid == connection->umid &&
 			entry->read_committed == connection->read_committed &&
-			strcmp(entry->topic.name, topic) == 0)
-			return &entry->topic;
+			entry->is_pattern == is_pattern && strcmp(entry->name, name) == 0)
+			return entry;
 	}
 	return NULL;
 }
 
 static SnapshotEntry *
 make_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
-		   const KafkaTopic *topic)
+		   bool is_pattern, const char *name)
 {
 	SnapshotEntry *entry =
 		MemoryContextAllocZero(owner, sizeof(SnapshotEntry));
@@ -73,7 +78,31 @@ make_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
 	entry->serverid = connection->serverid;
 	entry->umid = connection->umid;
 	entry->read_committed = connection->read_committed;
-	entry->topic.name = MemoryContextStrdup(owner, topic->name);
+	entry->is_pattern = is_pattern;
+	entry->name = MemoryContextStrdup(owner, name);
+	return entry;
+}
+
+/* The entry is complete: only now can others find it. */
+static void
+publish_entry(SnapshotEntry *entry)
+{
+	entry->callback.func = forget_entry;
+	entry->callback.arg = entry;
+	MemoryContextRegisterResetCallback(entry->owner, &entry->callback);
+	dlist_push_head(&snapshots, &entry->node);
+}
+
+/* Asks for the ends of a topic's partitions, one round trip a leader. */
+static SnapshotEntry *
+take_topic(const KafkaConnectionOptions *connection, KafkaClient *client,
+		   MemoryContext owner, const KafkaTopic *topic)
+{
+	SnapshotEntry *entry = make_entry(connection, owner, false, topic->name);
+	KafkaLookup *lookups =
+		palloc0(sizeof(KafkaLookup) * Max(topic->npartitions, 1));
+
+	entry->topic.name = entry->name;
 	entry->topic.nparts = topic->npartitions;
 	entry->topic.parts =
 		MemoryContextAllocZero(owner, sizeof(KafkaSnapshotPart) *
@@ -82,21 +111,6 @@ make_entry(const KafkaConnectionOptions *connection, MemoryContext owner,
 	{
 		entry->topic.parts[i].partition = topic->partitions[i];
 		entry->topic.parts[i].start = KAFKA_NO_OFFSET;
-	}
-	return entry;
-}
-
-/* Asks for the ends of a topic's partitions, one round trip a leader. */
-static KafkaSnapshotTopic *
-take_topic(const KafkaConnectionOptions *connection, KafkaClient *client,
-		   MemoryContext owner, const KafkaTopic *topic)
-{
-	SnapshotEntry *entry = make_entry(connection, owner, topic);
-	KafkaLookup *lookups =
-		palloc0(sizeof(KafkaLookup) * Max(topic->npartitions, 1));
-
-	for (int i = 0; i < topic->npartitions; i++)
-	{
 		lookups[i].topic = topic->name;
 		lookups[i].partition = topic->partitions[i];
 		lookups[i].time_ms = KAFKA_LOOKUP_END;
@@ -105,13 +119,35 @@ take_topic(const KafkaConnectionOptions *connection, KafkaClient *client,
 	for (int i = 0; i < topic->npartitions; i++)
 		entry->topic.parts[i].end = lookups[i].offset;
 	pfree(lookups);
+	publish_entry(entry);
+	return entry;
+}
 
-	/* Complete: only now can others find it. */
-	entry->callback.func = forget_entry;
-	entry->callback.arg = entry;
-	MemoryContextRegisterResetCallback(owner, &entry->callback);
-	dlist_push_head(&snapshots, &entry->node);
-	return &entry->topic;
+/*
+ * Finds the topics that match a pattern, and their ends: a topic that is made
+ * later is no more seen than a message that is.
+ */
+static SnapshotEntry *
+take_pattern(const KafkaConnectionOptions *connection, KafkaClient *client,
+			 MemoryContext owner, const char *pattern)
+{
+	SnapshotEntry *entry = make_entry(connection, owner, true, pattern);
+	KafkaTopic *topics =
+		kafka_client_match_topics(client, pattern, &entry->nmatches);
+
+	entry->matches =
+		MemoryContextAlloc(owner, sizeof(char *) * Max(entry->nmatches, 1));
+	for (int i = 0; i < entry->nmatches; i++)
+	{
+		SnapshotEntry *topic =
+			find_entry(connection, owner, false, topics[i].name);
+
+		if (topic == NULL)
+			topic = take_topic(connection, client, owner, &topics[i]);
+		entry->matches[i] = topic->name;
+	}
+	publish_entry(entry);
+	return entry;
 }
 
 /* A partition that the table names must be there. */
@@ -147,36 +183,39 @@ check_partitions(const KafkaTableOptions *table,
  * Gets the snapshot of all topics of a table, palloc'd array in the current
  * context; what it points to belongs to the snapshot's owner.
  */
-KafkaSnapshotTopic *
+KafkaSnapshotTopic **
 kafka_snapshot_take(const KafkaTableOptions *table,
 					const KafkaConnectionOptions *connection,
 					KafkaClient *client, MemoryContext owner, int *ntopics)
 {
-	KafkaSnapshotTopic *result;
-	KafkaTopic *matches = NULL;
+	KafkaSnapshotTopic **result;
+	char **names = table->topics;
 	int count = table->ntopics;
 
 	if (IsolationUsesXactSnapshot())
 		owner = TopTransactionContext;
 	if (table->topic_pattern)
-		matches =
-			kafka_client_match_topics(client, table->topic_pattern, &count);
-	result = palloc(sizeof(KafkaSnapshotTopic) * Max(count, 1));
+	{
+		SnapshotEntry *matched =
+			find_entry(connection, owner, true, table->topic_pattern);
+
+		if (matched == NULL)
+			matched =
+				take_pattern(connection, client, owner, table->topic_pattern);
+		names = matched->matches;
+		count = matched->nmatches;
+	}
+	result = palloc(sizeof(KafkaSnapshotTopic *) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
-		char *name = matches ? matches[i].name : table->topics[i];
-		KafkaSnapshotTopic *topic = find_entry(connection, owner, name);
+		SnapshotEntry *entry = find_entry(connection, owner, false, names[i]);
 
-		if (topic == NULL)
-		{
-			KafkaTopic *described =
-				matches ? &matches[i]
-						: kafka_client_describe_topics(client, &name, 1);
-
-			topic = take_topic(connection, client, owner, described);
-		}
-		check_partitions(table, topic);
-		result[i] = *topic;
+		if (entry == NULL)
+			entry =
+				take_topic(connection, client, owner,
+						   kafka_client_describe_topics(client, &names[i], 1));
+		check_partitions(table, &entry->topic);
+		result[i] = &entry->topic;
 	}
 	*ntopics = count;
 	return result;

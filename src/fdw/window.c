@@ -91,22 +91,6 @@ add_piece(PieceList *list, Piece piece)
 	list->nrounds = Max(list->nrounds, piece.round + 1);
 }
 
-static bool
-is_listed(const KafkaTableOptions *table, int32 partition)
-{
-	KafkaRange only = {partition, (int64) partition + 1};
-
-	if (table->partitions == NULL)
-		return true;
-	for (int r = 0; r < table->npartitions; r++)
-	{
-		if (!kafka_range_is_empty(
-				kafka_range_intersect(table->partitions[r], only)))
-			return true;
-	}
-	return false;
-}
-
 static void
 collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 {
@@ -114,7 +98,7 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 
 	for (int t = 0; t < reader->ntopics; t++)
 	{
-		KafkaSnapshotTopic *topic = &reader->topics[t];
+		KafkaSnapshotTopic *topic = reader->topics[t];
 
 		for (int i = 0; i < topic->nparts; i++)
 		{
@@ -122,7 +106,7 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 			Piece piece = {.topic = topic, .part = part};
 			int nslices;
 
-			if (!is_listed(reader->table, part->partition))
+			if (!kafka_option_has_partition(reader->table, part->partition))
 				continue;
 			nslices = kafka_bounds_slices(bounds, part->partition, slices);
 			for (int s = 0; s < nslices; s++)
@@ -426,13 +410,13 @@ resolve_stops(KafkaReader *reader, PieceList *list)
 {
 	for (int t = 0; t < reader->ntopics; t++)
 	{
-		PieceList sub = pieces_of_topic(list, &reader->topics[t]);
+		PieceList sub = pieces_of_topic(list, reader->topics[t]);
 		KafkaStopReason reason;
 		int64 slack_ms;
 
 		if (!any_piece(&sub, has_stop_time))
 			continue;
-		slack_ms = disorder_of(reader, reader->topics[t].name, &reason);
+		slack_ms = disorder_of(reader, reader->topics[t]->name, &reason);
 
 		/* Of several topics the least bounded is worth telling. */
 		reader->stop_reason = Max(reader->stop_reason, reason);
@@ -463,7 +447,7 @@ index_is_trusted(KafkaReader *reader)
 		KafkaTopicSettings settings;
 
 		settings = kafka_client_topic_settings(reader->client,
-											   reader->topics[t].name, false);
+											   reader->topics[t]->name, false);
 		if (settings.known && settings.remote_storage)
 			return false;
 	}

@@ -41,20 +41,6 @@ lock_table(Oid relid)
 	return rel;
 }
 
-static bool
-is_listed(const KafkaTableOptions *table, int32 partition)
-{
-	if (table->partitions == NULL)
-		return true;
-	for (int r = 0; r < table->npartitions; r++)
-	{
-		if (partition >= table->partitions[r].start &&
-			partition < table->partitions[r].end)
-			return true;
-	}
-	return false;
-}
-
 static int
 compare_parts(const void *a, const void *b)
 {
@@ -75,18 +61,19 @@ list_parts(KafkaFuncTable *func)
 	int total = 0;
 
 	for (int t = 0; t < reader->ntopics; t++)
-		total += reader->topics[t].nparts;
+		total += reader->topics[t]->nparts;
 	func->parts = palloc0(sizeof(KafkaFuncPart) * Max(total, 1));
 	for (int t = 0; t < reader->ntopics; t++)
 	{
-		KafkaSnapshotTopic *topic = &reader->topics[t];
+		KafkaSnapshotTopic *topic = reader->topics[t];
 
 		kafka_reader_need_starts(reader, topic);
 		for (int i = 0; i < topic->nparts; i++)
 		{
 			KafkaFuncPart *part = &func->parts[func->nparts];
 
-			if (!is_listed(func->table, topic->parts[i].partition))
+			if (!kafka_option_has_partition(func->table,
+											topic->parts[i].partition))
 				continue;
 			part->topic = topic->name;
 			part->partition = topic->parts[i].partition;

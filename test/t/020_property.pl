@@ -46,6 +46,8 @@ my %topics = (
 	sparse => { timestamp_max_lag => '5s' },
 	wide => { timestamp_max_lag => '5s' },
 	append_time => {},
+	switched => {},
+	switched_behind_aborted => {},
 	odd_times => {},
 	untrusted => { topic => 'disorder', trust_time_index => 'false', timestamp_max_lag => '20s' });
 
@@ -70,6 +72,22 @@ generate wide count=1000 partitions=200 time=$base step=50 value={n}
 
 create-topic append_time partitions=2 message.timestamp.type=LogAppendTime
 generate append_time count=100 partitions=2 time=$base step=10 value=x
+
+# A record ahead of its time, and only then LogAppendTime: nothing that the
+# setting says is true of what came before.
+create-topic switched partitions=1
+produce switched time=now+1800000 value=ahead
+alter-topic switched message.timestamp.type=LogAppendTime
+generate switched count=20 step=0 time=now value=x
+
+create-topic switched_behind_aborted partitions=1
+produce switched_behind_aborted time=now value=x
+begin six
+produce switched_behind_aborted time=now+1800000 value=aborted
+abort
+use -
+alter-topic switched_behind_aborted message.timestamp.type=LogAppendTime
+generate switched_behind_aborted count=20 step=0 time=now value=x
 
 create-topic odd_times partitions=1
 produce odd_times time=-1 value=none

@@ -11,7 +11,7 @@ use KafkaFdw::Broker;
 use KafkaFdw::Node qw(start_node create_server create_table backend_usage);
 use KafkaFdw::Session qw(wait_until);
 
-my $RSS_SLACK_KB = 8 * 1024;
+my $RSS_SLACK_KB = 4 * 1024;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 
 my $broker = KafkaFdw::Broker->new;
@@ -26,14 +26,12 @@ create-topic small
 generate small count=100 time=1000000 value='{"n": {n}}'
 EOF
 
-# An rd_kafka_destroy that hangs while a file is there, and otherwise gives all
-# free memory back to the system, so that what is left is in use
+# An rd_kafka_destroy that hangs while a file is there
 my $hang = "$tmp/hang";
 IPC::Run::run([ $ENV{CC} // 'gcc', '-x', 'c', '-', '-shared', '-fPIC', '-o', "$hang.so", '-ldl' ],
 	'<', \<<"EOF") or die;
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <malloc.h>
 #include <unistd.h>
 
 void
@@ -42,12 +40,22 @@ rd_kafka_destroy(void *rk)
 	while (access("$hang", F_OK) == 0)
 		usleep(10000);
 	((void (*)(void *)) dlsym(RTLD_NEXT, "rd_kafka_destroy"))(rk);
-	malloc_trim(0);
 }
 EOF
-$ENV{LD_PRELOAD} = "$hang.so";
-my $node = start_node('main', jit => 'off');
-delete $ENV{LD_PRELOAD};
+
+# Free memory goes back to the system at once, so that the memory that a
+# process has is the memory in use.
+my $node;
+{
+	local %ENV = (
+		%ENV,
+		LD_PRELOAD => "$hang.so",
+		MALLOC_ARENA_MAX => 1,
+		MALLOC_MMAP_THRESHOLD_ => 131072,
+		MALLOC_TRIM_THRESHOLD_ => 131072);
+
+	$node = start_node('main', jit => 'off');
+}
 
 my $columns = q(kafka_partition int OPTIONS (partition 'true'),
 	kafka_offset bigint OPTIONS (offset 'true'), n int);
