@@ -145,6 +145,7 @@ kafka_config_buffering(int64 memory_limit_bytes, KafkaPurpose purpose)
 	int64 quarter = memory_limit_bytes / 4;
 	bool scan = purpose == KAFKA_FOR_SCANS;
 
+	result.fetch_wait_ms = scan ? 10 : 1;
 	result.fetch_bytes =
 		Min(scan ? SCAN_FETCH_BYTES : SEEK_FETCH_BYTES, quarter / 4);
 	result.answer_bytes = Max(quarter / 4, result.fetch_bytes);
@@ -160,6 +161,11 @@ static void
 set_buffering(ConfigBuilder *builder, const KafkaConnectionOptions *opts,
 			  const KafkaBuffering *buffering)
 {
+	/*
+	 * The tail of every scan waits for this, and what the handle is asked
+	 * next waits for a fetch that is under way at the end of a partition.
+	 */
+	set_int(builder, "fetch.wait.max.ms", buffering->fetch_wait_ms);
 	set_int(builder, "fetch.message.max.bytes", buffering->fetch_bytes);
 	set_int(builder, "fetch.max.bytes", buffering->answer_bytes);
 	/* The library raises fetch.max.bytes to this one, meant for producers. */
@@ -190,8 +196,6 @@ set_consumer(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 	set_property(builder, "auto.offset.reset", "error");
 	set_bool(builder, "enable.partition.eof", true);
 
-	/* The tail of every bounded scan waits for this. */
-	set_int(builder, "fetch.wait.max.ms", 10);
 	set_int(builder, "fetch.error.backoff.ms", 50);
 }
 

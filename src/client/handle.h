@@ -28,6 +28,7 @@
 /* What a handle may hold of a scan's data, derived from the memory limit. */
 typedef struct KafkaBuffering
 {
+	int fetch_wait_ms;    /* how long a broker may wait for new data */
 	int64 fetch_bytes;    /* of one partition, as it comes from the broker */
 	int64 answer_bytes;   /* of all partitions of one fetch */
 	int64 queue_bytes;    /* decompressed messages that wait to be read ... */

@@ -344,23 +344,15 @@ decode_role(KafkaDecoder *decoder, KafkaColumnPlan *plan)
 	}
 }
 
-bool
-kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
-				  Datum *values, bool *isnull)
+/* Decodes the current message. */
+static void
+decode_message(void *arg)
 {
-	MemoryContext old_context;
+	KafkaDecoder *decoder = arg;
 	int i;
 
-	MemoryContextReset(decoder->message_context);
-	old_context = MemoryContextSwitchTo(decoder->message_context);
-	decoder->message = message;
-	decoder->values = values;
-	decoder->isnull = isnull;
-	decoder->npending = 0;
-	decoder->faults = NULL;
-
 	for (i = 0; i < decoder->nnulls; i++)
-		isnull[decoder->nulls[i]] = true;
+		decoder->isnull[decoder->nulls[i]] = true;
 	for (i = 0; i < decoder->nrecord; i++)
 		decode_role(decoder, &decoder->record[i]);
 	if (decoder->parses_payload)
@@ -371,6 +363,26 @@ kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
 		kafka_decode_run_pending(decoder);
 	if (decoder->junk != NULL || decoder->junk_error != NULL)
 		kafka_decode_fill_junk(decoder);
+}
+
+bool
+kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
+				  Datum *values, bool *isnull)
+{
+	MemoryContext old_context;
+
+	MemoryContextReset(decoder->message_context);
+	old_context = MemoryContextSwitchTo(decoder->message_context);
+	decoder->message = message;
+	decoder->values = values;
+	decoder->isnull = isnull;
+	decoder->npending = 0;
+	decoder->faults = NULL;
+
+	if (unlikely(decoder->discreet_name != NULL))
+		kafka_decode_run_discreetly(decoder, decode_message);
+	else
+		decode_message(decoder);
 
 	MemoryContextSwitchTo(old_context);
 	return decoder->faults == NULL;

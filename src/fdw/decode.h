@@ -38,6 +38,14 @@ extern KafkaDecoder *kafka_decoder_create(const KafkaTableOptions *table,
 										  int natts);
 
 /*
+ * From now on an error that a message is at fault for says no more than that
+ * foreign table table_name has such a message: not which, and not what is in
+ * it.  For scans that decode rows which their reader may not get to see.
+ */
+extern void kafka_decoder_set_discreet(KafkaDecoder *decoder,
+									   const char *table_name);
+
+/*
  * Decodes one message into values[i], isnull[i] for attnums[i].  The values
  * live until the next call.  True for a good message.
  *

@@ -8,6 +8,11 @@
  * all of a message under one; only when one fails do those after it need
  * another.
  *
+ * Where rows are decoded that a security barrier may hide, all of this is
+ * under one more guard, which keeps such errors from telling what is in them.
+ * The executor asks for all of a filter's columns before it evaluates the
+ * first condition, the barrier's, so they cannot be kept from being raised.
+ *
  * IDENTIFICATION
  *		src/fdw/decode_fault.c
  *
@@ -30,6 +35,9 @@ add_error_context(void *arg)
 	const KafkaDecoder *decoder = arg;
 	const KafkaMessage *message = decoder->message;
 
+	/* Not even for errors that may be shown: the row is none to be seen. */
+	if (decoder->discreet_name != NULL)
+		return;
 	if (decoder->current != NULL)
 		errcontext("column \"%s\" of topic \"%s\", partition %d, offset %lld",
 				   decoder->current->conversion.name, message->topic,
@@ -262,6 +270,24 @@ kafka_decode_run_pending(KafkaDecoder *decoder)
 		decoder->next_pending++;
 	}
 	error_context_stack = callback.previous;
+}
+
+void
+kafka_decode_run_discreetly(KafkaDecoder *decoder, void (*work)(void *arg))
+{
+	if (kafka_guard_catch(work, decoder))
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("could not convert a message of foreign table \"%s\"",
+					decoder->discreet_name),
+			 errdetail("The message's values are hidden because a security "
+					   "barrier is in force."),
+			 decoder->on_error == KAFKA_ON_ERROR_ERROR
+				 ? errhint("Ask the owner of the table, or set its option "
+						   "\"on_error\" to \"null\" or \"skip\".")
+				 : errhint("Ask the owner of the table.")));
 }
 
 /*

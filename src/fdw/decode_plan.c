@@ -264,6 +264,13 @@ create_empty(const KafkaTableOptions *table, int ncolumns)
 	return decoder;
 }
 
+void
+kafka_decoder_set_discreet(KafkaDecoder *decoder, const char *table_name)
+{
+	decoder->discreet_name =
+		MemoryContextStrdup(decoder->decoder_context, table_name);
+}
+
 KafkaDecoder *
 kafka_decoder_create(const KafkaTableOptions *table,
 					 const KafkaColumnOptions *columns, TupleDesc tupdesc,

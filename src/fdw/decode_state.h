@@ -78,6 +78,9 @@ struct KafkaDecoder
 	MemoryContext function_context; /* state of conversions; reset when one
 									 * failed */
 
+	/* The table's name, where errors are to tell no more; else NULL */
+	const char *discreet_name;
+
 	/* Buffers, used again for each message */
 	KafkaJsonValue *fields; /* one for each of payload */
 	KafkaJsonValue *key_fields;
@@ -116,6 +119,13 @@ extern void kafka_decode_defer_document(KafkaDecoder *decoder,
 
 /* Does all that was put off. */
 extern void kafka_decode_run_pending(KafkaDecoder *decoder);
+
+/*
+ * Runs work(decoder), and raises an error that tells nothing in place of one
+ * that the message is at fault for.
+ */
+extern void kafka_decode_run_discreetly(KafkaDecoder *decoder,
+										void (*work)(void *arg));
 
 /* Fills the junk columns, of good and bad messages. */
 extern void kafka_decode_fill_junk(KafkaDecoder *decoder);

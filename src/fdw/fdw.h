@@ -29,7 +29,10 @@ typedef enum KafkaScanPrivate
 								   * decoded at once */
 	KafkaScanPrivateHasScanTlist, /* Boolean: the scan tuple has these columns
 								   * first, in this order; else the table's */
-	KafkaScanPrivateHasLimit      /* Boolean: a LIMIT may end the scan early */
+	KafkaScanPrivateHasLimit,     /* Boolean: a LIMIT may end the scan early */
+	KafkaScanPrivateIsDiscreet    /* Boolean: a security barrier may hide rows
+								   * that are decoded, so errors must not tell
+								   * what is in them */
 } KafkaScanPrivate;
 
 typedef struct KafkaScanState
@@ -79,7 +82,8 @@ extern TupleTableSlot *kafka_slot_create(TupleDesc descriptor, Relation rel,
 										 const KafkaTableOptions *table,
 										 const KafkaColumnOptions *columns,
 										 List *attnums, int filter_count,
-										 bool has_scan_tlist, int64 *rejected);
+										 bool has_scan_tlist, bool is_discreet,
+										 int64 *rejected);
 
 /*
  * Stores a message, whose bytes must stay valid until the slot is cleared;

@@ -162,3 +162,51 @@ kafka_guard_run(const KafkaGuard *guard, void (*work)(void *arg), void *arg,
 		return run_bare(guard, work, arg, message);
 	return run_in_subtransaction(guard, work, arg, message);
 }
+
+/*
+ * Does an error with this code tell of something else than the data?  Those
+ * that do not, or may not, are all others: a type's input function may use
+ * whatever code it likes for a value that it quotes.
+ */
+static bool
+is_foreign_to_data(int sqlerrcode)
+{
+	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return true;
+
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:   /* 40 */
+		case ERRCODE_INSUFFICIENT_RESOURCES: /* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION:  /* 57 */
+		case ERRCODE_SYSTEM_ERROR:           /* 58 */
+		case ERRCODE_CONFIG_FILE_ERROR:      /* F0 */
+		case ERRCODE_INTERNAL_ERROR:         /* XX */
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+kafka_guard_catch(void (*work)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool finished = false;
+
+	PG_TRY();
+	{
+		work(arg);
+		finished = true;
+	}
+	PG_CATCH();
+	{
+		if (is_foreign_to_data(geterrcode()))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return finished;
+}

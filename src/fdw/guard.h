@@ -32,4 +32,14 @@ typedef struct KafkaGuard
 extern bool kafka_guard_run(const KafkaGuard *guard, void (*work)(void *arg),
 							void *arg, char **message);
 
+/*
+ * Runs work(arg).  True when it comes to its end, false when it raised an
+ * error that may tell of the data; the caller must then raise one of its own,
+ * since nothing has been rolled back.  Errors that the server's state or the
+ * user is the cause of, such as a cancel or lack of memory, are raised again.
+ *
+ * Costs no subtransaction, and next to nothing while nothing is raised.
+ */
+extern bool kafka_guard_catch(void (*work)(void *arg), void *arg);
+
 #endif /* KAFKA_GUARD_H */

@@ -354,6 +354,57 @@ limit_ends_scan(PlannerInfo *root)
 	return parse->limitCount != NULL;
 }
 
+/*
+ * Is the query, or one that it is a part of, that of a view with
+ * security_barrier?  The planner lets into such a view's query only conditions
+ * that are leakproof, and forgets whose they are: security levels do not tell.
+ *
+ * A subquery's rel gets its subroot when it has been planned, which for a
+ * sublink's or a WITH query's scan is too late; so one without may be it.
+ */
+static bool
+is_behind_barrier_view(const PlannerInfo *root)
+{
+	for (; root->parent_root != NULL; root = root->parent_root)
+	{
+		const PlannerInfo *parent = root->parent_root;
+
+		for (int i = 1; i < parent->simple_rel_array_size; i++)
+		{
+			const RelOptInfo *rel = parent->simple_rel_array[i];
+			const RangeTblEntry *rte = parent->simple_rte_array[i];
+
+			if (rel != NULL && rte->rtekind == RTE_SUBQUERY &&
+				rte->security_barrier &&
+				(rel->subroot == root || rel->subroot == NULL))
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * May the scan decode rows that a security barrier hides from the reader?
+ *
+ * Conditions of the query have root->qual_security_level, those that must be
+ * met before (row security of a partitioned table that this is a part of) a
+ * lower one.  Behind a view it does not matter whether the scan has conditions
+ * at all, since a join or a limit in the view may be what hides a row.
+ */
+static bool
+may_decode_hidden_rows(const PlannerInfo *root, const List *scan_clauses)
+{
+	ListCell *lc;
+
+	foreach(lc, scan_clauses)
+	{
+		if (lfirst_node(RestrictInfo, lc)->security_level <
+			root->qual_security_level)
+			return true;
+	}
+	return is_behind_barrier_view(root);
+}
+
 ForeignScan *
 kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 					ForeignPath *best_path, List *tlist, List *scan_clauses,
@@ -377,6 +428,8 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 						 makeInteger(columns.filter_count),
 						 makeBoolean(columns.scan_tlist != NIL),
 						 makeBoolean(limit_ends_scan(root)));
+	private = lappend(private,
+					  makeBoolean(may_decode_hidden_rows(root, scan_clauses)));
 	return make_foreignscan(tlist, clauses, baserel->relid, exprs, private,
 							columns.scan_tlist, NIL, outer_plan);
 }

@@ -34,7 +34,9 @@ return_client(KafkaReader *reader)
 		return;
 	kafka_client_release(reader->client);
 	reader->client = NULL;
-	MemoryContextReset(reader->client_context);
+
+	/* Not of the cursor's context, which is a child of this one. */
+	MemoryContextResetOnly(reader->client_context);
 }
 
 KafkaReader *
@@ -47,13 +49,19 @@ kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 	KafkaReader *reader = palloc0(sizeof(KafkaReader));
 
 	reader->context = context;
+	reader->client_context =
+		AllocSetContextCreate(context, "Kafka client", ALLOCSET_SMALL_SIZES);
+
+	/*
+	 * After an error the cursor must go before the handle that it reads by:
+	 * children are deleted first.
+	 */
 	reader->scan_context =
-		AllocSetContextCreate(context, "Kafka cursor", ALLOCSET_DEFAULT_SIZES);
+		AllocSetContextCreate(reader->client_context, "Kafka cursor",
+							  ALLOCSET_DEFAULT_SIZES);
 	reader->table = table;
 	reader->columns = columns;
 	reader->connection = kafka_option_read_connection(table->serverid, userid);
-	reader->client_context =
-		AllocSetContextCreate(context, "Kafka client", ALLOCSET_SMALL_SIZES);
 	lend_client(reader, KAFKA_FOR_SEEKS);
 	reader->topics =
 		kafka_snapshot_take(table, reader->connection, reader->client, owner,

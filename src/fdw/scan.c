@@ -96,6 +96,8 @@ open_scan(ForeignScanState *node, KafkaScanState *scan)
 							  list_nth(private, KafkaScanPrivateFilterCount)),
 						  boolVal(
 							  list_nth(private, KafkaScanPrivateHasScanTlist)),
+						  boolVal(
+							  list_nth(private, KafkaScanPrivateIsDiscreet)),
 						  &scan->reader->rejected);
 	MemoryContextSwitchTo(caller);
 }

@@ -273,7 +273,7 @@ static void
 init_stage(SlotStage *stage, const KafkaTableOptions *table,
 		   const KafkaColumnOptions *columns, Relation rel,
 		   const AttrNumber *attnums, int first, int count,
-		   bool has_scan_tlist)
+		   bool has_scan_tlist, bool is_discreet)
 {
 	bool adjacent = true;
 
@@ -281,6 +281,9 @@ init_stage(SlotStage *stage, const KafkaTableOptions *table,
 	stage->decoder =
 		kafka_decoder_create(table, columns, RelationGetDescr(rel),
 							 attnums + first, count);
+	if (is_discreet)
+		kafka_decoder_set_discreet(stage->decoder,
+								   RelationGetRelationName(rel));
 	stage->position = palloc0(sizeof(int) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
@@ -299,7 +302,8 @@ TupleTableSlot *
 kafka_slot_create(TupleDesc descriptor, Relation rel,
 				  const KafkaTableOptions *table,
 				  const KafkaColumnOptions *columns, List *attnums,
-				  int filter_count, bool has_scan_tlist, int64 *rejected)
+				  int filter_count, bool has_scan_tlist, bool is_discreet,
+				  int64 *rejected)
 {
 	TupleTableSlot *base = MakeTupleTableSlot(descriptor, &kafka_slot_ops);
 	KafkaSlot *slot = (KafkaSlot *) base;
@@ -318,9 +322,9 @@ kafka_slot_create(TupleDesc descriptor, Relation rel,
 	slot->filter_count = filter_count;
 	if (filter_count > 0)
 		init_stage(&slot->filter, table, columns, rel, array, 0, filter_count,
-				   has_scan_tlist);
+				   has_scan_tlist, is_discreet);
 	if (count > filter_count || slot->skips_bad)
 		init_stage(&slot->rest, table, columns, rel, array, filter_count,
-				   count - filter_count, has_scan_tlist);
+				   count - filter_count, has_scan_tlist, is_discreet);
 	return base;
 }
