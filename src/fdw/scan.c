@@ -28,10 +28,12 @@
 static void
 check_required_bounds(const KafkaScanState *scan)
 {
-	/* A condition that bounds nothing is NIL. */
-	bool bounded = scan->condition != NIL && kafka_enable_pushdown;
-
-	if (!scan->table->require_bounds || bounded || scan->has_limit)
+	/*
+	 * A condition that bounds nothing is NIL.  With pushdown off the condition
+	 * is demanded all the same, and the rows are those of pushdown on.
+	 */
+	if (!scan->table->require_bounds || scan->condition != NIL ||
+		scan->has_limit)
 		return;
 	ereport(
 		ERROR,

@@ -75,6 +75,7 @@ SET kafka_fdw.max_scan_bytes = 0;
 SELECT count(*) FROM t;
 RESET kafka_fdw.max_scan_bytes;
 ALTER FOREIGN TABLE t OPTIONS (SET topic_pattern 'tp_(');
+ALTER FOREIGN TABLE t OPTIONS (SET topic_pattern '(?i)TP_.*');
 ALTER FOREIGN TABLE t OPTIONS (ADD topic 'tp_orders');
 -- A new topic joins at the next scan.
 ALTER FOREIGN TABLE t OPTIONS (SET topic_pattern 'tp_late.*');

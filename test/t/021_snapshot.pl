@@ -136,7 +136,7 @@ is($session->value('SELECT count(*) FROM pattern'), 4, 'both in the next transac
 #
 my $script = "$ENV{TESTDIR}/busy.feed";
 PostgreSQL::Test::Utils::append_to_file($script,
-	join('', map { "generate busy first=" . ($_ * 10) . " count=10 partitions=3 value={n}\n" } 0 .. 7999));
+	join('', map { "generate busy first=" . ($_ * 2) . " count=2 partitions=3 value={n}\n" } 0 .. 39_999));
 create_table($node, 'busy', 'logs', $columns, topic => 'busy', format => 'csv');
 $broker->feed("create-topic busy partitions=3\n");
 my ($out, $err) = ('', '');
