@@ -135,8 +135,10 @@ set_security(ConfigBuilder *builder, const KafkaConnectionOptions *opts)
 
 /*
  * Splits the memory limit: a quarter for the messages that wait, a quarter for
- * their overhead, and the rest for the answer being taken apart, which may be
- * several times as long decompressed as it came.
+ * their overhead, and the rest for the answer being taken apart.  That is done
+ * to the whole answer, whatever the limits of the queue: decompressed it may
+ * be ten times as long, and where messages are small their overhead is several
+ * times that again.  So it may be a small part of the limit only.
  */
 KafkaBuffering
 kafka_config_buffering(int64 memory_limit_bytes, KafkaPurpose purpose)
@@ -146,9 +148,9 @@ kafka_config_buffering(int64 memory_limit_bytes, KafkaPurpose purpose)
 	bool scan = purpose == KAFKA_FOR_SCANS;
 
 	result.fetch_wait_ms = scan ? 10 : 1;
+	result.answer_bytes = quarter / 16;
 	result.fetch_bytes =
-		Min(scan ? SCAN_FETCH_BYTES : SEEK_FETCH_BYTES, quarter / 4);
-	result.answer_bytes = Max(quarter / 4, result.fetch_bytes);
+		Min(scan ? SCAN_FETCH_BYTES : SEEK_FETCH_BYTES, result.answer_bytes);
 	result.queue_bytes = scan ? quarter : Min(quarter, 64 * SEEK_FETCH_BYTES);
 	result.queue_messages =
 		Max(Min(quarter / MESSAGE_OVERHEAD_BYTES, 100000), 1000);

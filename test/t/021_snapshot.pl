@@ -136,14 +136,19 @@ is($session->value('SELECT count(*) FROM pattern'), 4, 'both in the next transac
 #
 my $script = "$ENV{TESTDIR}/busy.feed";
 PostgreSQL::Test::Utils::append_to_file($script,
-	join('', map { "generate busy first=" . ($_ * 2) . " count=2 partitions=3 value={n}\n" } 0 .. 39_999));
+	join(
+		'',
+		map {
+			"generate busy first=" . ($_ * 21) . " count=21 partitions=3 value={n}\n"
+			  . 'wait-visible busy 0 ' . ($_ * 7 + 7) . "\n"
+		} 0 .. 999));
 create_table($node, 'busy', 'logs', $columns, topic => 'busy', format => 'csv');
 $broker->feed("create-topic busy partitions=3\n");
 my ($out, $err) = ('', '');
 my $producer = IPC::Run::start([ 'feed', '-b', $broker->brokers, $script ], '<', \undef, '>', \$out, '2>', \$err);
 wait_until(sub { $session->value('SELECT count(*) FROM busy') > 0 }, 'the producer begins');
 my ($rounds, $grown, $unmatched, $last) = (0, 0, 0, 0);
-while ($last < 80_000)
+while ($last < 21_000)
 {
 	my ($count, $pairs, $a, $b) = split /\|/, $session->value(<<'SQL');
 SELECT count(*), count(a.n + b.n), count(a.n), count(b.n) FROM busy AS a FULL JOIN busy AS b USING (p, o)
@@ -153,13 +158,13 @@ SQL
 	$grown++ if $count > $last;
 	$unmatched += $count - $pairs;
 	$producer->pump_nb if $producer->pumpable;
-	die "the producer failed: $err" if $count == $last && !$producer->pumpable && $count < 80_000;
+	die "the producer failed: $err" if $count == $last && !$producer->pumpable && $count < 21_000;
 	$last = $count;
 }
 $producer->finish;
 is($unmatched, 0, "no row without its partner in $rounds self-joins");
 cmp_ok($grown, '>=', 2, 'during which the topic grew');
-is($last, 80_000, 'to its end');
+is($last, 21_000, 'to its end');
 
 #
 # A row that another session has changed meanwhile is checked again, with the

@@ -14,24 +14,50 @@ my $SLACK_KB = 32 * 1024;
 
 my %limit_kb = ('16MB' => 16 * 1024, '64MB' => 64 * 1024);
 
-# A JSON array that compresses two to four times, as real ones do
-sub items
-{
-	my ($count) = @_;
-
-	return '[' . join(', ', map { "{\"id\": {r*$_%100000}, \"name\": \"item {r*$_%77}\"}" } 1 .. $count) . ']';
-}
-
 my $broker = KafkaFdw::Broker->new;
 my $node = start_node('main', jit => 'off');
-my %rows = (large_lz4 => 1600, large_zstd => 1600, huge => 160, small_zstd => 1_000_000, many => 300_000);
-my ($large, $huge) = (items(2900), items(26_000));
+my %rows = (large_lz4 => 1600, large_zstd => 1600, huge => 160, small_zstd => 600_000, many => 200_000);
 
-for my $codec ('lz4', 'zstd')
+# Files with a JSON object each, of about the given size, that compress two to
+# four times, as real ones do; of the same seed they are the same.
+sub write_files
 {
-	$broker->feed("create-topic large_$codec partitions=4\nset compression.codec=$codec\n"
-		  . "generate large_$codec count=$rows{large_lz4} partitions=4 time=1000000 value='{\"n\": {n}, \"items\": $large}'\n");
+	my ($name, $count, $bytes) = @_;
+	my @paths;
+
+	srand 1;
+	for my $number (1 .. $count)
+	{
+		my $path = "$PostgreSQL::Test::Utils::tmp_check/$name$number";
+		my @items = map { sprintf '{"id": %d, "name": "item %d"}', rand 100_000, rand 77 } 1 .. $bytes / 30;
+
+		open my $file, '>', $path or die "could not write $path: $!";
+		print $file "{\"n\": $number, \"items\": [", join(', ', @items), ']}';
+		close $file or die;
+		push @paths, $path;
+	}
+	return @paths;
 }
+
+# Feeder lines that put files into four partitions in turn, never the same ones
+# into one batch.
+sub produce_files
+{
+	my ($topic, @paths) = @_;
+	my $script = "create-topic $topic partitions=4 max.message.bytes=2000000\n";
+
+	for my $n (0 .. $rows{$topic} - 1)
+	{
+		$script .= sprintf "produce %s partition=%d file=%s\n", $topic, $n % 4, $paths[ int($n / 4) % @paths ];
+	}
+	return $script;
+}
+
+my @large = write_files('large', 40, 100_000);
+my @huge = write_files('huge', 8, 990_000);
+
+$broker->feed("set compression.codec=$_ message.max.bytes=1500000\n" . produce_files("large_$_", @large)) for 'lz4', 'zstd';
+$broker->feed("set compression.codec=zstd message.max.bytes=1500000\n" . produce_files('huge', @huge));
 $broker->feed(<<"EOF");
 create-topic tiny
 produce tiny value='{"n": 1}'
@@ -40,8 +66,6 @@ generate many count=$rows{many} partitions=200 time=1000000 value='{"n": {n}, "i
 set compression.codec=zstd
 create-topic small_zstd partitions=4
 generate small_zstd count=$rows{small_zstd} partitions=4 time=1000000 value='{"n": {n}, "items": "{r%1000} abcdefghij"}'
-create-topic huge partitions=4
-generate huge count=$rows{huge} partitions=4 time=1000000 value='{"n": {n}, "items": $huge}'
 EOF
 
 for my $limit (sort keys %limit_kb)
