@@ -19,6 +19,7 @@ OBJS = \
 	src/client/error.o \
 	src/client/event.o \
 	src/client/group.o \
+	src/client/handle.o \
 	src/client/lookup.o \
 	src/client/pool.o \
 	src/client/topic.o \

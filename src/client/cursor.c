@@ -128,7 +128,10 @@ kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
 				parts[i].ranges[r].end - parts[i].ranges[r].start;
 	}
 
-	/* Registered after the client's lease in this context, so it runs first.
+	/*
+	 * The cursor must go before its client.  It does where the current context
+	 * is the lease's or a child of it: children are deleted first, and of one
+	 * context's callbacks the last registered is called first.
 	 */
 	cursor->callback.func = free_cursor;
 	cursor->callback.arg = cursor;

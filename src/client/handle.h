@@ -13,6 +13,7 @@
 #define KAFKA_HANDLE_H
 
 #include <librdkafka/rdkafka.h>
+#include <pthread.h>
 
 #include "client/client.h"
 #include "portability/instr_time.h"
@@ -115,6 +116,39 @@ extern rd_kafka_conf_t *kafka_config_build(const KafkaConnectionOptions *opts,
 										   const KafkaBuffering *buffering);
 extern uint64 kafka_config_fingerprint(const KafkaConnectionOptions *opts);
 
+/* handle.c */
+
+/* Once in a process, before any other function of that file. */
+extern void kafka_handle_initialize(void);
+
+/*
+ * Makes a handle in two steps, so that it can be tied to somebody in between:
+ * the memory of it, NULL where there is none, and the library's part, which
+ * may raise an error.
+ */
+extern KafkaClient *kafka_handle_new(const KafkaConnectionOptions *opts,
+									 KafkaPurpose purpose);
+extern void kafka_handle_open(KafkaClient *client,
+							  const KafkaConnectionOptions *opts);
+
+/*
+ * Destroys a handle.  Runs in the backend or in the reaper, so: no PostgreSQL
+ * calls.  In a child process the library's threads do not exist and its locks
+ * may be held for ever; there the handle is left alone.
+ */
+extern void kafka_handle_destroy(KafkaClient *client);
+
+/* Tells, once each, of handles that do not end. */
+extern void kafka_handle_warn_left_behind(void);
+
+/* Starts a thread that gets no signals; false when none can be had. */
+extern bool kafka_thread_start(pthread_t *thread, void *(*function)(void *),
+							   void *arg);
+
+/* Monotonic clock. */
+extern int64 kafka_clock_us(void);
+extern int64 kafka_clock_ms(void);
+
 /* event.c */
 
 /*
@@ -135,9 +169,6 @@ extern void kafka_client_wait(KafkaClient *client, int timeout_ms);
 extern rd_kafka_event_t *kafka_client_await_event(KafkaClient *client,
 												  rd_kafka_queue_t *queue,
 												  int timeout_ms);
-
-/* Monotonic clock in milliseconds. */
-extern int64 kafka_clock_ms(void);
 
 /*
  * Growing slices for calls of the library that block: short at first, so that

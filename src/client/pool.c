@@ -19,16 +19,6 @@
  * no PostgreSQL function may run on it.  It lives only while there are idle
  * handles, and all signals are blocked in it, so they stay the backend's.
  *
- * rd_kafka_destroy waits for all that refers to the handle, and in 2.0.2
- * (mended in 2.6.1) something always may: when reading a partition is stopped
- * with a fetch under way, the answer goes into the partition's own queue,
- * refers to the partition, and is never taken out again once the partition
- * has left the topic, as all do when the topic is deleted.  So a handle keeps
- * the queues of the partitions it has read, and they are emptied first; and
- * since there may be other ways to wait for ever, and a backend must not,
- * rd_kafka_destroy runs on a thread of its own that the backend can leave
- * behind.
- *
  * IDENTIFICATION
  *		src/client/pool.c
  *
@@ -37,8 +27,6 @@
 #include "postgres.h"
 
 #include <pthread.h>
-#include <signal.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,252 +67,6 @@ static int reaped_count = 0;
 
 static bool pool_initialized = false;
 
-static int64
-monotonic_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-int64
-kafka_clock_ms(void)
-{
-	return monotonic_us() / 1000;
-}
-
-/* ----------------------------------------------------------------
- * Ending handles
- * ----------------------------------------------------------------
- */
-
-/* How long a handle's end, mostly 1 to 3 ms, is waited for. */
-#define END_PATIENCE_MS 500
-
-/* A handle that is being destroyed on a thread. */
-typedef struct KafkaHandleEnd
-{
-	rd_kafka_t *rk;
-	int event_fd;
-	bool done;
-	bool left_behind; /* nobody waits; the thread frees this */
-} KafkaHandleEnd;
-
-/* Guards the members of KafkaHandleEnd and the counter. */
-static pthread_mutex_t end_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t end_done;
-static int ends_left_behind = 0;
-
-/* Starts a thread that gets no signals; false when none can be had. */
-static bool
-start_thread(pthread_t *thread, void *(*function)(void *), void *arg)
-{
-	sigset_t all;
-	sigset_t saved;
-	bool started;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &saved);
-	started = pthread_create(thread, NULL, function, arg) == 0;
-	pthread_sigmask(SIG_SETMASK, &saved, NULL);
-	return started;
-}
-
-static void
-destroy_handle(rd_kafka_t *rk, int event_fd)
-{
-	rd_kafka_destroy(rk);
-
-	/* Only now does no thread of the library write to it. */
-	if (event_fd >= 0)
-		close(event_fd);
-}
-
-static void *
-run_end(void *arg)
-{
-	KafkaHandleEnd *end = (KafkaHandleEnd *) arg;
-	bool left_behind;
-
-	destroy_handle(end->rk, end->event_fd);
-	pthread_mutex_lock(&end_mutex);
-	end->done = true;
-	left_behind = end->left_behind;
-	if (left_behind)
-		ends_left_behind--;
-	pthread_cond_broadcast(&end_done);
-	pthread_mutex_unlock(&end_mutex);
-	if (left_behind)
-		free(end);
-	return NULL;
-}
-
-/* Destroys a handle on a thread, and waits for it, but not for ever. */
-static void
-end_handle(rd_kafka_t *rk, int event_fd)
-{
-	int64 deadline_us = monotonic_us() + END_PATIENCE_MS * 1000;
-	struct timespec until = {deadline_us / 1000000,
-							 (deadline_us % 1000000) * 1000};
-	KafkaHandleEnd *end = calloc(1, sizeof(KafkaHandleEnd));
-	pthread_t thread;
-	bool done;
-
-	if (end)
-	{
-		end->rk = rk;
-		end->event_fd = event_fd;
-	}
-	if (end == NULL || !start_thread(&thread, run_end, end))
-	{
-		free(end);
-		destroy_handle(rk, event_fd);
-		return;
-	}
-	pthread_mutex_lock(&end_mutex);
-	while (!end->done &&
-		   pthread_cond_timedwait(&end_done, &end_mutex, &until) != ETIMEDOUT)
-		;
-	done = end->done;
-	if (!done)
-	{
-		end->left_behind = true;
-		ends_left_behind++;
-	}
-	pthread_mutex_unlock(&end_mutex);
-	if (done)
-	{
-		pthread_join(thread, NULL);
-		free(end);
-	}
-	else
-		pthread_detach(thread);
-}
-
-/* Tells, once each, of handles that do not end. */
-static void
-warn_left_behind(void)
-{
-	static int warned = 0;
-	int count;
-
-	pthread_mutex_lock(&end_mutex);
-	count = ends_left_behind;
-	pthread_mutex_unlock(&end_mutex);
-	if (count > warned)
-		ereport(
-			WARNING,
-			(errcode(ERRCODE_WARNING),
-			 errmsg("a Kafka client handle could not be closed in time"),
-			 errdetail(
-				 "librdkafka %s is still at it. The handle's threads and connections stay until it is done or the session ends.",
-				 rd_kafka_version_str())));
-	warned = count;
-}
-
-/* A topic of which a handle has read partitions. */
-typedef struct KafkaReadTopic
-{
-	struct KafkaReadTopic *next;
-	rd_kafka_queue_t **queues; /* by partition, NULL for not read */
-	int nqueues;
-	char name[FLEXIBLE_ARRAY_MEMBER];
-} KafkaReadTopic;
-
-rd_kafka_queue_t **
-kafka_client_queue_slot(KafkaClient *client, const char *topic,
-						int32 partition)
-{
-	KafkaReadTopic *read;
-
-	for (read = client->read_topics; read; read = read->next)
-	{
-		if (strcmp(read->name, topic) == 0)
-			break;
-	}
-	if (read == NULL)
-	{
-		read = calloc(1, offsetof(KafkaReadTopic, name) + strlen(topic) + 1);
-		if (read == NULL)
-			return NULL;
-		strcpy(read->name, topic);
-		read->next = client->read_topics;
-		client->read_topics = read;
-	}
-	if (partition >= read->nqueues)
-	{
-		int wanted = Max(partition + 1, read->nqueues * 2);
-		rd_kafka_queue_t **queues =
-			realloc(read->queues, sizeof(rd_kafka_queue_t *) * wanted);
-
-		if (queues == NULL)
-			return NULL;
-		memset(queues + read->nqueues, 0,
-			   sizeof(rd_kafka_queue_t *) * (wanted - read->nqueues));
-		read->queues = queues;
-		read->nqueues = wanted;
-	}
-	return &read->queues[partition];
-}
-
-void
-kafka_client_empty_slot(rd_kafka_queue_t **slot)
-{
-	rd_kafka_message_t *message;
-
-	if (*slot == NULL)
-		return;
-
-	/*
-	 * Of the calls that would do, only this one drops outdated entries
-	 * without holding the queue's lock.  The last of them may take the
-	 * partition with it, whose end locks the queue.
-	 */
-	while (rd_kafka_consume_batch_queue(*slot, 0, &message, 1) == 1)
-		rd_kafka_message_destroy(message);
-	rd_kafka_queue_destroy(*slot);
-	*slot = NULL;
-}
-
-/* Empties and forgets the queues of all partitions that were read. */
-static void
-empty_read_topics(KafkaClient *client)
-{
-	while (client->read_topics)
-	{
-		KafkaReadTopic *read = client->read_topics;
-
-		for (int i = 0; i < read->nqueues; i++)
-			kafka_client_empty_slot(&read->queues[i]);
-		client->read_topics = read->next;
-		free(read->queues);
-		free(read);
-	}
-}
-
-/*
- * Destroys a handle.  Runs in the backend or in the reaper, so: no PostgreSQL
- * calls.  In a child process the library's threads do not exist and its locks
- * may be held for ever; there the handle is left alone.
- */
-static void
-destroy_client(KafkaClient *client)
-{
-	if (client->creator == getpid())
-	{
-		empty_read_topics(client);
-		if (client->main_queue)
-			rd_kafka_queue_destroy(client->main_queue);
-		if (client->rk)
-			end_handle(client->rk, client->event_fd);
-	}
-	kafka_settings_free(client);
-	free(client->advertised);
-	free(client->brokers);
-	free(client);
-}
-
 /*
  * Takes the handles out of the idle list that are stale, overdue, or, with
  * all, any; the caller holds the mutex and destroys what is returned.
@@ -363,7 +105,7 @@ destroy_list(KafkaClient *client)
 	{
 		KafkaClient *next = client->next;
 
-		destroy_client(client);
+		kafka_handle_destroy(client);
 		client = next;
 		count++;
 	}
@@ -378,7 +120,7 @@ run_reaper(void *arg)
 	{
 		int64 deadline_us;
 		KafkaClient *expired =
-			take_expired(false, monotonic_us(), &deadline_us);
+			take_expired(false, kafka_clock_us(), &deadline_us);
 
 		if (expired)
 		{
@@ -419,7 +161,7 @@ start_reaper(void)
 		pthread_join(reaper, NULL);
 		reaper_joinable = false;
 	}
-	if (start_thread(&reaper, run_reaper, NULL))
+	if (kafka_thread_start(&reaper, run_reaper, NULL))
 	{
 		reaper_running = true;
 		reaper_joinable = true;
@@ -443,7 +185,7 @@ sweep_pool(bool all)
 	int count;
 
 	pthread_mutex_lock(&pool_mutex);
-	expired = take_expired(all, monotonic_us(), &unused);
+	expired = take_expired(all, kafka_clock_us(), &unused);
 	reaped = reaped_count;
 	reaped_count = 0;
 	pthread_cond_signal(&pool_changed);
@@ -512,7 +254,7 @@ initialize_pool(void)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&pool_changed, &attr);
-	pthread_cond_init(&end_done, &attr);
+	kafka_handle_initialize();
 	pthread_condattr_destroy(&attr);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_clients,
 								  (Datum) 0);
@@ -549,55 +291,6 @@ find_idle(const KafkaConnectionOptions *opts, uint64 fingerprint,
 	return found;
 }
 
-/* Fills in what a handle remembers of its options; false without memory. */
-static bool
-describe_client(KafkaClient *client, const KafkaConnectionOptions *opts)
-{
-	client->creator = MyProcPid;
-	client->event_fd = -1;
-	client->serverid = opts->serverid;
-	client->umid = opts->umid;
-	strlcpy(client->server_name, opts->server_name,
-			sizeof(client->server_name));
-	client->connect_timeout_ms = opts->connect_timeout_ms;
-	client->fetch_timeout_ms = opts->fetch_timeout_ms;
-	client->max_silence_ms = opts->max_silence_ms;
-	client->idle_timeout_ms = opts->handle_idle_timeout_ms;
-	client->memory_limit_bytes = opts->memory_limit_bytes;
-	client->read_committed = opts->read_committed;
-	client->brokers = strdup(opts->brokers);
-	return client->brokers != NULL;
-}
-
-/*
- * Makes the library's part of a handle.  The configuration is the library's
- * own from the moment rd_kafka_new succeeds, and ours to destroy before.
- */
-static void
-create_library_handle(KafkaClient *client, const KafkaConnectionOptions *opts)
-{
-	rd_kafka_conf_t *conf = kafka_config_build(opts, &client->buffering);
-	char reason[KAFKA_ERROR_TEXT_MAX];
-
-	client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof(reason));
-	if (client->rk == NULL)
-	{
-		rd_kafka_conf_destroy(conf);
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
-				 errmsg("could not create a Kafka client for server \"%s\"",
-						opts->server_name),
-				 errdetail("%s", reason)));
-	}
-	client->main_queue = rd_kafka_queue_get_main(client->rk);
-	rd_kafka_set_log_queue(client->rk, NULL);
-	client->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (client->event_fd < 0)
-		ereport(ERROR, (errcode_for_file_access(),
-						errmsg("could not create an event descriptor: %m")));
-	kafka_client_watch_queue(client, client->main_queue);
-}
-
 static void
 drop_lease(void *arg)
 {
@@ -605,7 +298,7 @@ drop_lease(void *arg)
 
 	if (lease->client == NULL)
 		return;
-	destroy_client(lease->client);
+	kafka_handle_destroy(lease->client);
 	lease->client = NULL;
 	ReleaseExternalFD();
 }
@@ -619,7 +312,7 @@ kafka_client_acquire(const KafkaConnectionOptions *opts, KafkaPurpose purpose)
 
 	initialize_pool();
 	sweep_pool(false);
-	warn_left_behind();
+	kafka_handle_warn_left_behind();
 
 	/* The lease comes first, so that nothing can fail once it is needed. */
 	lease = palloc0(sizeof(KafkaClientLease));
@@ -639,26 +332,22 @@ kafka_client_acquire(const KafkaConnectionOptions *opts, KafkaPurpose purpose)
 					 opts->server_name),
 				 errhint(
 					 "Raise max_files_per_process, or close handles with kafka.disconnect().")));
-		client = calloc(1, sizeof(KafkaClient));
-		if (client == NULL || !describe_client(client, opts))
+		client = kafka_handle_new(opts, purpose);
+		if (client == NULL)
 		{
 			ReleaseExternalFD();
-			free(client);
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 		}
 		lease->client = client;
 		client->fingerprint = fingerprint;
-		client->purpose = purpose;
-		client->buffering =
-			kafka_config_buffering(opts->memory_limit_bytes, purpose);
 		client->server_hash =
 			GetSysCacheHashValue1(FOREIGNSERVEROID,
 								  ObjectIdGetDatum(opts->serverid));
 		client->mapping_hash =
 			GetSysCacheHashValue1(USERMAPPINGOID,
 								  ObjectIdGetDatum(opts->umid));
-		create_library_handle(client, opts);
+		kafka_handle_open(client, opts);
 	}
 	lease->client = client;
 	client->lease = lease;
@@ -678,7 +367,7 @@ keep_idle(KafkaClient *client)
 	if (kept)
 	{
 		client->idle_until_us =
-			monotonic_us() + (int64) client->idle_timeout_ms * 1000;
+			kafka_clock_us() + (int64) client->idle_timeout_ms * 1000;
 		client->stale = false;
 		client->next = idle_clients;
 		idle_clients = client;
@@ -707,7 +396,7 @@ kafka_client_release(KafkaClient *client)
 		  client->creator == MyProcPid;
 	if (fit && keep_idle(client))
 		return;
-	destroy_client(client);
+	kafka_handle_destroy(client);
 	ReleaseExternalFD();
 }
 

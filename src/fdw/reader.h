@@ -32,7 +32,10 @@ typedef struct KafkaSnapshotTopic
 	bool starts_known;
 } KafkaSnapshotTopic;
 
-/* Why a window ends where it does. */
+/*
+ * Why a window ends where it does.  Where there are several windows, the last
+ * of their reasons in this order is told.
+ */
 typedef enum KafkaStopReason
 {
 	KAFKA_STOP_NOTHING,       /* nothing can match: nothing is read */

@@ -16,7 +16,7 @@ my %limit_kb = ('16MB' => 16 * 1024, '64MB' => 64 * 1024);
 
 my $broker = KafkaFdw::Broker->new;
 my $node = start_node('main', jit => 'off');
-my %rows = (large_lz4 => 1600, large_zstd => 1600, huge => 160, small_zstd => 600_000, many => 200_000);
+my %rows = (large_lz4 => 1600, large_zstd => 1600, huge => 160, small_zstd => 600_000, many => 60_000);
 
 # Files with a JSON object each, of about the given size, that compress two to
 # four times, as real ones do; of the same seed they are the same.
@@ -62,7 +62,7 @@ $broker->feed(<<"EOF");
 create-topic tiny
 produce tiny value='{"n": 1}'
 create-topic many partitions=200
-generate many count=$rows{many} partitions=200 time=1000000 value='{"n": {n}, "items": "{r} @{['x' x 300]}"}'
+generate many count=$rows{many} partitions=200 time=1000000 value='{"n": {n}, "items": "{r} @{['x' x 1500]}"}'
 set compression.codec=zstd
 create-topic small_zstd partitions=4
 generate small_zstd count=$rows{small_zstd} partitions=4 time=1000000 value='{"n": {n}, "items": "{r%1000} abcdefghij"}'
