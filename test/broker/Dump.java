@@ -67,6 +67,8 @@ public class Dump
 		conf.put("isolation.level", uncommitted ? "read_uncommitted" : "read_committed");
 		conf.put("auto.offset.reset", "none");
 		conf.put("enable.auto.commit", "false");
+		// Each partition is read alone, and its last fetch delays the next one's first.
+		conf.put("fetch.max.wait.ms", "5");
 		conf.put("allow.auto.create.topics", "false");
 		conf.put("default.api.timeout.ms", String.valueOf(SILENCE_LIMIT_MS));
 		consumer = new KafkaConsumer<>(conf, new ByteArrayDeserializer(),
