@@ -302,18 +302,19 @@ is($read + $lost, 60_000, 'all records deleted: what was not read is told');
 check_complete('all records deleted: the next query finds none', 'emptied', 0);
 
 # A topic that a connected handle has read is deleted, or made anew with fewer
-# partitions: librdkafka before 2.6.1 then waits for ever to end the handle.
+# partitions. When reading ends with a fetch under way, as after a LIMIT,
+# librdkafka before 2.6.1 would then wait for ever to end the handle.
 for my $partitions (0, 2)
 {
 	my $topic = "gone_$partitions";
-	my $ten = KafkaFdw::Session->new($node);
+	my $limit = KafkaFdw::Session->new($node);
 
-	$broker->feed("create-topic $topic partitions=5\ngenerate $topic count=5000 partitions=5 time=1000000 value={n}\n");
+	$broker->feed("create-topic $topic partitions=5\ngenerate $topic count=50000 partitions=5 time=1000000 value='{n} $PAD'\n");
 	create_table($node, $topic, 'quick', $columns, topic => $topic);
-	is($ten->value("SELECT count(*) FROM $topic"), 5000, "$topic: read");
+	is($limit->value("SELECT count(*) FROM (SELECT v FROM $topic LIMIT 10) s"), 10, "$topic: read") for 1 .. 3;
 	$broker->feed("delete-topic $topic\n");
 	$broker->feed("create-topic $topic partitions=$partitions\nproduce $topic value=1\n") if $partitions;
-	$result = $ten->run("SELECT count(*) FROM $topic");
+	$result = $limit->run("SELECT count(*) FROM (SELECT v FROM $topic LIMIT 10) s");
 	if ($partitions)
 	{
 		is($result->{output}, 1, "$topic: the new one is read");
@@ -322,11 +323,11 @@ for my $partitions (0, 2)
 	{
 		is($result->{sqlstate}, 'HV00R', "$topic: does not exist");
 	}
-	$result = $ten->run('SELECT kafka.disconnect()');
+	$result = $limit->run('SELECT kafka.disconnect()');
 	is($result->{output}, $partitions ? 1 : 0, "$topic: handles left");
 	cmp_ok($result->{seconds}, '<', 0.4, "$topic: ending the handle does not hang");
-	is($ten->run('SELECT count(*) FROM big')->{error}, '', "$topic: no handle was left behind");
-	$ten->quit;
+	is($limit->run('SELECT count(*) FROM big')->{error}, '', "$topic: no handle was left behind");
+	$limit->quit;
 }
 
 # What a topic's settings promise is asked anew for each query.
