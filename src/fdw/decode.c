@@ -33,12 +33,6 @@ typedef struct Document
 	size_t length;
 } Document;
 
-bool
-kafka_decoder_reads_payload(const KafkaDecoder *decoder)
-{
-	return decoder->reads_payload;
-}
-
 /*
  * Converts a field, or puts it off.  careful is for documents that may yet
  * turn out not to be JSON, whose values the fast functions must not see.

@@ -61,7 +61,4 @@ extern bool kafka_decoder_run(KafkaDecoder *decoder,
 							  const KafkaMessage *message, Datum *values,
 							  bool *isnull);
 
-/* Does any of the columns need the message's payload or key decoded? */
-extern bool kafka_decoder_reads_payload(const KafkaDecoder *decoder);
-
 #endif /* KAFKA_DECODE_H */

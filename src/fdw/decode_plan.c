@@ -151,14 +151,8 @@ note_reads(KafkaDecoder *decoder, const KafkaColumnPlan *plan)
 			decoder->parses_key = true;
 			break;
 		case KAFKA_GROUP_RECORD:
-			if (plan->role != KAFKA_ROLE_KEY &&
-				plan->role != KAFKA_ROLE_VALUE &&
-				plan->role != KAFKA_ROLE_JUNK &&
-				plan->role != KAFKA_ROLE_JUNK_ERROR)
-				return;
 			break;
 	}
-	decoder->reads_payload = true;
 }
 
 /* Plans one column of the table. */

@@ -60,7 +60,6 @@ struct KafkaDecoder
 	const char **csv_names; /* of the columns, for what is missing */
 	bool parses_payload;
 	bool parses_key;
-	bool reads_payload;       /* see kafka_decoder_reads_payload */
 	KafkaColumnPlan *payload; /* columns of each group */
 	int npayload;
 	KafkaColumnPlan *key;

@@ -74,6 +74,12 @@ my @phases = (
 		name => 'kafka.watermarks',
 		cold => 1,
 		query => q(SELECT count(*) FROM kafka.watermarks('big')),
+	},
+	{
+		name => 'kafka.group_offsets',
+		cold => 1,
+		query => q(SELECT count(*) FROM kafka.group_offsets('logs', 'nobody')),
+		latch => 1,
 	});
 
 # Leads a session up to the phase and stops the broker.
@@ -159,11 +165,28 @@ for my $phase (@phases)
 	$broker->resume;
 }
 
+# A session with a connected handle and nothing to do goes at once, too.
+$session = KafkaFdw::Session->new($node);
+$session->value('SELECT count(*) FROM big');
+$broker->pause;
+my $result = $session->run('SELECT kafka.disconnect()');
+cmp_ok($result->{output}, '>=', 1, 'kafka.disconnect: the handles are closed');
+cmp_ok($result->{seconds}, '<', $LIMIT_S, 'kafka.disconnect does not wait for the broker');
+$broker->resume;
+$session->value('SELECT count(*) FROM big');
+$broker->pause;
+my $begin = time;
+$session->quit;
+wait_until(sub { !-e '/proc/' . $session->pid }, 'the process ends');
+cmp_ok(time - $begin, '<', $LIMIT_S, 'the end of an idle session does not wait for the broker');
+$session = undef;
+$broker->resume;
+
 # A server that shuts down does not wait for brokers either.
 prepare($phases[4]);
 $session->send($phases[4]{query});
 await_phase($phases[4]);
-my $begin = time;
+$begin = time;
 $node->stop('fast');
 cmp_ok(time - $begin, '<', $LIMIT_S + 1, 'a fast shutdown does not wait for the broker');
 $broker->resume;

@@ -176,7 +176,7 @@ close $properties;
 $broker->restart;
 check_complete('complete after the restart', 'big');
 is($idle->value('SELECT count(*) FROM big_patient'), $COUNT, 'a handle that was idle meanwhile works');
-is($idle->value('SELECT kafka.disconnect()'), 1, 'and was kept');
+cmp_ok($idle->value('SELECT kafka.disconnect()'), '>=', 1, 'and was kept');
 $idle->quit;
 
 #
