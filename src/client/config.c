@@ -32,7 +32,7 @@
  * What a message costs while it waits, beside its bytes, and what one more
  * active partition costs beside its share of the queue.
  */
-#define MESSAGE_OVERHEAD_BYTES 512
+#define MESSAGE_OVERHEAD_BYTES 256
 #define ACTIVE_PART_BYTES (256 * 1024)
 
 /* The library's own limits of properties. */
