@@ -459,14 +459,10 @@ take_batch(KafkaCursor *cursor)
 static void
 wait_for_news(KafkaCursor *cursor, int timeout_ms)
 {
-	instr_time before;
-	instr_time after;
+	int64 before_us = kafka_clock_us();
 
-	INSTR_TIME_SET_CURRENT(before);
 	kafka_client_wait(cursor->client, timeout_ms);
-	INSTR_TIME_SET_CURRENT(after);
-	INSTR_TIME_SUBTRACT(after, before);
-	cursor->stats.wait_us += INSTR_TIME_GET_MICROSEC(after);
+	cursor->stats.wait_us += kafka_clock_us() - before_us;
 	if (cursor->tick)
 		cursor->tick(cursor->tick_arg);
 	kafka_client_serve_events(cursor->client);

@@ -16,7 +16,6 @@
 #include <pthread.h>
 
 #include "client/client.h"
-#include "portability/instr_time.h"
 
 #define KAFKA_ERROR_TEXT_MAX 512
 
@@ -47,7 +46,7 @@ typedef struct KafkaClientFault
 typedef struct KafkaSettingsEntry
 {
 	struct KafkaSettingsEntry *next;
-	instr_time asked_at;
+	int64 asked_at_ms;
 	uint64 acquisition; /* during which use of the handle they were asked */
 	KafkaTopicSettings settings;
 	char topic[FLEXIBLE_ARRAY_MEMBER];

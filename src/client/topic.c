@@ -259,7 +259,7 @@ describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic)
 			break;
 		if (kafka_clock_ms() - begin_ms >= client->fetch_timeout_ms)
 			break;
-		kafka_client_wait(client, 100);
+		kafka_client_wait(client, KAFKA_RETRY_PAUSE_MS);
 	}
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		raise_unknown_topic(client, name);
@@ -412,16 +412,6 @@ ask_settings(KafkaClient *client, const char *topic,
 	PG_END_TRY();
 }
 
-static double
-elapsed_ms(instr_time since)
-{
-	instr_time now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, since);
-	return INSTR_TIME_GET_MILLISEC(now);
-}
-
 KafkaTopicSettings
 kafka_client_topic_settings(KafkaClient *client, const char *topic, bool fresh)
 {
@@ -433,7 +423,8 @@ kafka_client_topic_settings(KafkaClient *client, const char *topic, bool fresh)
 		if (strcmp(entry->topic, topic) == 0)
 			break;
 	}
-	if (entry && elapsed_ms(entry->asked_at) < SETTINGS_LIFETIME_MS &&
+	if (entry &&
+		kafka_clock_ms() - entry->asked_at_ms < SETTINGS_LIFETIME_MS &&
 		(!fresh || entry->acquisition == client->acquisition))
 		return entry->settings;
 
@@ -450,6 +441,6 @@ kafka_client_topic_settings(KafkaClient *client, const char *topic, bool fresh)
 	}
 	entry->settings = settings;
 	entry->acquisition = client->acquisition;
-	INSTR_TIME_SET_CURRENT(entry->asked_at);
+	entry->asked_at_ms = kafka_clock_ms();
 	return settings;
 }
