@@ -136,3 +136,144 @@ LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION kafka.version() IS
 'the versions of the extension and of what it runs with';
+
+--
+-- Rollups. Their tables belong to the extension's owner alone; roles see what
+-- is theirs through the views below, and change it through the functions.
+--
+
+CREATE TABLE kafka.stored_rollup (
+  rollup_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL UNIQUE,
+  source regclass NOT NULL,
+  relation regclass NOT NULL,
+  storage regclass NOT NULL,
+  definition regclass NOT NULL,
+  states regclass NOT NULL,
+  checks regclass,
+  upsert text NOT NULL,
+  bucket_column text,
+  bucket_width interval,
+  valid_from timestamptz,
+  late_limit interval,
+  future_limit interval,
+  options jsonb NOT NULL DEFAULT '{}',
+  search_path text NOT NULL,
+  time_zone text NOT NULL,
+  date_style text NOT NULL,
+  interval_style text NOT NULL,
+  enabled boolean NOT NULL DEFAULT true,
+  state text NOT NULL DEFAULT 'RUNNING'
+    CHECK (state IN ('RUNNING', 'PAUSED', 'FAILING', 'HALTED')),
+  reason text,
+  cluster_id text,
+  system_identifier bigint NOT NULL,
+  database_id oid NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE kafka.stored_rollup IS
+'one row a rollup; read it through the view kafka.rollups';
+
+CREATE TABLE kafka.stored_position (
+  rollup_id int NOT NULL REFERENCES kafka.stored_rollup ON DELETE CASCADE,
+  topic text NOT NULL,
+  kafka_partition int NOT NULL,
+  next_offset bigint NOT NULL,
+  last_offset bigint,
+  last_digest bigint,
+  newest timestamptz,
+  lost_messages bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (rollup_id, topic, kafka_partition)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+COMMENT ON TABLE kafka.stored_position IS
+'how far each rollup has read each partition; read it through the view kafka.rollup_offsets';
+
+CREATE TABLE kafka.stored_run (
+  run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  rollup_id int NOT NULL REFERENCES kafka.stored_rollup ON DELETE CASCADE,
+  event text NOT NULL
+    CHECK (event IN ('batch', 'retry', 'pause', 'fail', 'halt', 'loss', 'seek',
+                     'take over')),
+  started_at timestamptz NOT NULL,
+  finished_at timestamptz NOT NULL,
+  messages bigint NOT NULL DEFAULT 0,
+  bytes bigint NOT NULL DEFAULT 0,
+  rows_selected bigint NOT NULL DEFAULT 0,
+  groups bigint NOT NULL DEFAULT 0,
+  dead_letters bigint NOT NULL DEFAULT 0,
+  duplicates bigint NOT NULL DEFAULT 0,
+  lost_messages bigint NOT NULL DEFAULT 0,
+  sqlstate text,
+  detail text
+);
+CREATE INDEX ON kafka.stored_run (rollup_id, run_id);
+
+COMMENT ON TABLE kafka.stored_run IS
+'what the runs of each rollup did; read it through the view kafka.rollup_runs';
+
+CREATE TABLE kafka.stored_dead_letter (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  rollup_id int NOT NULL REFERENCES kafka.stored_rollup ON DELETE CASCADE,
+  topic text NOT NULL,
+  kafka_partition int NOT NULL,
+  kafka_offset bigint NOT NULL,
+  timestamp_ms bigint NOT NULL,
+  log_append_time boolean NOT NULL,
+  key bytea,
+  value bytea,
+  headers bytea,
+  stage text NOT NULL
+    CHECK (stage IN ('decode', 'expect', 'late', 'future', 'query')),
+  sqlstate text,
+  message text,
+  attempts int NOT NULL DEFAULT 0,
+  status text NOT NULL DEFAULT 'new'
+    CHECK (status IN ('new', 'retry', 'failed', 'done')),
+  retry_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (rollup_id, topic, kafka_partition, kafka_offset)
+);
+CREATE INDEX ON kafka.stored_dead_letter (rollup_id, retry_at)
+  WHERE retry_at IS NOT NULL;
+
+COMMENT ON TABLE kafka.stored_dead_letter IS
+'messages that a rollup could not count; read it through the view kafka.dead_letters';
+
+CREATE TABLE kafka.stored_key (
+  rollup_id int NOT NULL REFERENCES kafka.stored_rollup ON DELETE CASCADE,
+  key_hash uuid NOT NULL,
+  seen_at timestamptz NOT NULL,
+  PRIMARY KEY (rollup_id, key_hash)
+);
+CREATE INDEX ON kafka.stored_key (rollup_id, seen_at);
+
+COMMENT ON TABLE kafka.stored_key IS
+'hashes of the unique keys that rollups with the option unique_key have counted, by record time';
+
+CREATE TABLE kafka.rollup_aggregate (
+  aggregate text PRIMARY KEY,
+  extension name,
+  states text[] NOT NULL,
+  merges text[] NOT NULL,
+  final text NOT NULL,
+  built_in boolean NOT NULL DEFAULT false,
+  CHECK (cardinality(states) > 0 AND cardinality(states) = cardinality(merges))
+);
+
+COMMENT ON TABLE kafka.rollup_aggregate IS
+'the aggregates that rollups can keep, and how; whoever may write to it decides what code rollups run with their owners'' rights';
+COMMENT ON COLUMN kafka.rollup_aggregate.aggregate IS
+'signature, such as pg_catalog.sum(integer), or a name alone for all of that name; where extension is given, a name in that extension''s schema';
+COMMENT ON COLUMN kafka.rollup_aggregate.extension IS
+'the extension that the aggregate belongs to, NULL for none; the entry is ignored where it is not installed';
+COMMENT ON COLUMN kafka.rollup_aggregate.states IS
+'the columns stored: SQL expressions with aggregates over the arguments $1, $2, ...; the two parameters after the last argument are the source row''s partition and offset';
+COMMENT ON COLUMN kafka.rollup_aggregate.merges IS
+'for each state of k, the SQL expression that merges the stored states $1 ... $k with a batch''s $k+1 ... $2k';
+COMMENT ON COLUMN kafka.rollup_aggregate.final IS
+'the SQL expression that makes the aggregate''s result of the states $1 ... $k';
+COMMENT ON COLUMN kafka.rollup_aggregate.built_in IS
+'true for entries that came with the extension';

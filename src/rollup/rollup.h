@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * rollup.h
+ *		What the files of src/rollup share.
+ *
+ * A rollup is five relations of its owner and a row in kafka.stored_rollup:
+ *
+ *	  storage     table _<name>_g1: group columns and mergeable states
+ *	  relation    view <name>: storage, with the states finalized
+ *	  definition  view _<name>_def: the query as the user gave it
+ *	  states      view _<name>_states: group columns, states, and last the
+ *	              column rows_selected, of a batch
+ *	  checks      view _<name>_checks: what decides whether a message is
+ *	              counted, a row a message; only where something does
+ *
+ * A run reads messages into a batch, evaluates checks and states over it, and
+ * merges the result into storage, in the transaction that moves the positions.
+ *
+ * IDENTIFICATION
+ *		src/rollup/rollup.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_ROLLUP_H
+#define KAFKA_ROLLUP_H
+
+#include "catalog.h"
+#include "client/batch.h"
+#include "datatype/timestamp.h"
+#include "nodes/parsenodes.h"
+#include "utils/jsonb.h"
+
+/* The name by which an upsert's text calls the rows to be merged. */
+#define KAFKA_ROLLUP_NEW_ROWS "kafka_rollup_new_rows"
+
+/* The last column of the view of states: how many rows were aggregated. */
+#define KAFKA_ROLLUP_ROWS_SELECTED "rows_selected"
+
+/* ----------------------------------------------------------------
+ * option.c: the keys of create_rollup's options
+ * ----------------------------------------------------------------
+ */
+typedef struct KafkaRollupOptions
+{
+	int retry_limit;         /* default 3 */
+	int64 retry_delay_ms;    /* default 60 s */
+	double error_limit;      /* share of a batch, default 0.5 */
+	bool continue_on_loss;   /* on_loss: 'halt' (default) or 'continue' */
+	char *unique_key;        /* SQL expressions, NULL for none */
+	int64 unique_within_ms;  /* required with unique_key */
+} KafkaRollupOptions;
+
+/* A batch smaller than this never opens the circuit. */
+#define KAFKA_ERROR_LIMIT_MIN_MESSAGES 100
+
+/*
+ * Reads and checks options.  Errors: not an object, an unknown key (the hint
+ * has the nearest one), a value of the wrong type or out of range.
+ */
+extern KafkaRollupOptions kafka_rollup_read_options(const Jsonb *options);
+
+/* ----------------------------------------------------------------
+ * analyze.c, aggregate.c, generate.c: what a query becomes
+ * ----------------------------------------------------------------
+ */
+
+/* All that create_rollup makes of a query; texts are SQL, fully qualified. */
+typedef struct KafkaRollupSpec
+{
+	Oid source;           /* the Kafka foreign table */
+	char *definition_sql; /* SELECT: the query */
+	char *states_sql;     /* SELECT: of the view of states */
+	char *checks_sql;     /* SELECT: of the view of checks, or NULL */
+	int nkeys;            /* group columns, first in storage */
+	List *columns;        /* of KafkaRollupColumn: storage's, in order */
+	List *key_names;      /* of char *: the first nkeys of them */
+
+	/*
+	 * Statements with places for relations, in the manner of format(): %1$s
+	 * is storage's qualified name.
+	 */
+	char *final_sql;  /* SELECT: of the view that users read */
+	char *upsert_sql; /* INSERT INTO %1$s AS stored ... SELECT ... FROM
+					   * kafka_rollup_new_rows ORDER BY keys ON CONFLICT
+					   * (keys) DO UPDATE SET ... */
+
+	/* The bucket: a key that is date_bin or date_trunc of something */
+	char *bucket_column;    /* NULL where there is none */
+	Interval *bucket_width; /* NULL where unknown or none */
+	char *time_sql;         /* expression over the source row: what the bucket
+							 * is made of, else the record timestamp; NULL
+							 * where the table has no such column either */
+	char *bucket_of_sql;    /* the bucket as an expression in which $1 stands
+							 * for the time; NULL where there is none */
+	bool has_inner_join;
+	bool has_join;
+} KafkaRollupSpec;
+
+typedef struct KafkaRollupColumn
+{
+	char *name;
+	Oid type;
+	int32 typmod;
+	Oid collation;
+} KafkaRollupColumn;
+
+/* What beside the query decides what becomes of a message. */
+typedef struct KafkaRollupChecks
+{
+	const char *expect;     /* SQL condition over the source row, or NULL */
+	const char *unique_key; /* SQL expressions, or NULL */
+	bool wants_time;        /* late_limit, future_limit or unique_key is set */
+} KafkaRollupChecks;
+
+/*
+ * Analyzes a rollup's query with the current role's rights and settings.
+ * Errors carry the place in the query, and a hint where there is a way out.
+ *
+ * The view of checks has the columns, in this order:
+ *	  passes    boolean: expect; true where there is none
+ *	  time      timestamptz: the time that lateness is judged by, or NULL
+ *	  key_hash  uuid: of the unique key; NULL where there is none
+ */
+extern KafkaRollupSpec *kafka_rollup_analyze(const char *query,
+											 const KafkaRollupChecks *checks);
+
+/* ----------------------------------------------------------------
+ * store.c: rows of kafka.stored_rollup
+ * ----------------------------------------------------------------
+ */
+
+/* One row of kafka.stored_rollup; palloc'd. */
+typedef struct KafkaRollup
+{
+	int32 rollup_id;
+	char *name;
+	Oid owner;  /* of the relation, now */
+	Oid source; /* OIDs are InvalidOid where the relation is gone */
+	Oid relation;
+	Oid storage;
+	Oid definition;
+	Oid states;
+	Oid checks; /* InvalidOid where there is none */
+	bool has_checks;
+	char *upsert_sql;
+	bool has_late_limit;
+	bool has_future_limit;
+	Interval late_limit;
+	Interval future_limit;
+	KafkaRollupOptions options;
+	KafkaSettings settings;
+	bool enabled;
+	char *state; /* RUNNING, PAUSED, FAILING, HALTED */
+	char *reason;
+	char *cluster_id; /* NULL before the first run */
+	uint64 system_identifier;
+	Oid database_id;
+} KafkaRollup;
+
+/*
+ * Reads a rollup by name (a relation name, which may be qualified); NULL when
+ * there is none.  With missing_ok false that is an error whose hint has the
+ * nearest name.  SPI must be connected.
+ */
+extern KafkaRollup *kafka_rollup_get(const char *name, bool missing_ok);
+extern KafkaRollup *kafka_rollup_get_by_id(int32 rollup_id);
+
+/* The ids of all rollups that the current role may run, in order. */
+extern List *kafka_rollup_list_runnable(void);
+
+/* Raises an error unless the current role is a member of the owner. */
+extern void kafka_rollup_check_owner(const KafkaRollup *rollup);
+
+/* Sets state and reason (NULL for none). */
+extern void kafka_rollup_set_state(const KafkaRollup *rollup,
+								   const char *state, const char *reason);
+
+/*
+ * Takes the rollup's lock until the end of the transaction; false when it is
+ * held and wait is false.  Everything that changes a rollup, its storage or its
+ * positions holds it: runs, retries, seek, alter, drop.
+ */
+extern bool kafka_rollup_lock(int32 rollup_id, bool wait);
+
+/* A row of kafka.stored_run to be. */
+typedef struct KafkaRollupRun
+{
+	const char *event; /* see the table's constraint */
+	TimestampTz started_at;
+	int64 messages;
+	int64 bytes;
+	int64 rows_selected;
+	int64 groups;
+	int64 dead_letters;
+	int64 duplicates;
+	int64 lost_messages;
+	int sqlerrcode; /* 0 for none */
+	const char *detail;
+} KafkaRollupRun;
+
+extern void kafka_rollup_log_run(const KafkaRollup *rollup,
+								 const KafkaRollupRun *run);
+
+/* ----------------------------------------------------------------
+ * position.c: how far a rollup has read
+ * ----------------------------------------------------------------
+ */
+typedef struct KafkaPosition
+{
+	char *topic;
+	int32 partition;
+	int64 next_offset;
+	int64 last_offset; /* of the last message read, -1 for none */
+	int64 last_digest; /* of its time, key and value */
+	bool has_newest;
+	TimestampTz newest; /* largest time of checks, not past now */
+	int64 lost_messages;
+} KafkaPosition;
+
+typedef struct KafkaPositions
+{
+	int count;
+	int capacity;
+	KafkaPosition *list; /* by topic and partition */
+} KafkaPositions;
+
+extern KafkaPositions *kafka_positions_read(int32 rollup_id);
+
+/* Writes all positions that differ from before (NULL: from nothing). */
+extern void kafka_positions_write(int32 rollup_id,
+								  const KafkaPositions *positions,
+								  const KafkaPositions *before);
+extern KafkaPositions *kafka_positions_copy(const KafkaPositions *positions);
+extern KafkaPosition *kafka_positions_find(KafkaPositions *positions,
+										   const char *topic, int32 partition);
+extern KafkaPosition *kafka_positions_add(KafkaPositions *positions,
+										  const char *topic, int32 partition,
+										  int64 next_offset);
+
+/* The digest that positions keep of a message. */
+extern int64 kafka_position_digest(const KafkaMessage *message);
+
+/*
+ * The positions that a new rollup starts from, or that seek_rollup sets: by a
+ * time (start_at), offsets {"0": 100} ({"topic": {"0": 100}} for a table with
+ * several topics) or a group's committed offsets; with none of them the
+ * beginning.  A partition not named starts at its beginning.  Asks the broker as the
+ * current role.
+ */
+extern KafkaPositions *kafka_positions_resolve(Oid source,
+											   const TimestampTz *start_at,
+											   const Jsonb *start_offsets,
+											   const char *start_group);
+
+/* ----------------------------------------------------------------
+ * apply.c: a batch into storage
+ * ----------------------------------------------------------------
+ */
+
+/* What became of a batch. */
+typedef struct KafkaApplyResult
+{
+	int64 rows_selected;
+	int64 groups;     /* rows merged into storage */
+	int64 duplicates; /* messages whose unique key was counted before */
+	int nfaults;      /* entries put aside as dead letters to be */
+	bool tripped;     /* error_limit: nothing was stored */
+	char *trip_reason;
+} KafkaApplyResult;
+
+/*
+ * Evaluates checks and states over a batch and merges the result into storage,
+ * as the rollup's owner, with its settings.  Messages that are at fault are put
+ * aside in the batch and the others are stored; any error that is not the
+ * data's is raised.  positions gives and takes the newest times.  Must be
+ * called with SPI connected and an active snapshot, and not as the owner yet.
+ */
+extern KafkaApplyResult kafka_rollup_apply(const KafkaRollup *rollup,
+										   KafkaBatch *batch,
+										   KafkaPositions *positions);
+
+/* ----------------------------------------------------------------
+ * dead_letter.c
+ * ----------------------------------------------------------------
+ */
+
+/* Stores the entries that were put aside; returns how many. */
+extern int64 kafka_dead_letters_store(const KafkaRollup *rollup,
+									  const KafkaBatch *batch);
+
+/*
+ * Tries dead letters again: those with the ids (NULL: those that are due by
+ * retry_at when due_only, else all that are not done), at most max_rows.
+ * Returns through *loaded and *failed how many were counted and were not.  The
+ * rollup's lock must be held.
+ */
+extern void kafka_dead_letters_retry(const KafkaRollup *rollup,
+									 ArrayType *ids, bool due_only,
+									 int max_rows, int64 *loaded,
+									 int64 *failed);
+
+#endif /* KAFKA_ROLLUP_H */
