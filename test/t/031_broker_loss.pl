@@ -10,11 +10,27 @@ use IO::Socket::INET;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use KafkaFdw::Broker;
-use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Node qw(start_node create_server create_table backend_usage);
 use KafkaFdw::Session qw(wait_until);
 
 my $COUNT = 300_000;
 my $PAD = 'x' x 200;
+
+# A fault in the middle of a scan is none for what the scan has read ahead, on
+# a fast machine all that it may. With this memory_limit that is (see
+# kafka_config_buffering) 2 MB or 2 MB / 256 = 8192 messages in the queue; an
+# answer of up to 128 kB, less than 700 of our messages, from each of at most three
+# brokers; and a batch of at most 1000 taken from the queue. The first 1000
+# messages of three partitions were read before. Together these are less than
+# 14,400: about a quarter of the smallest topic here, a seventh of a partition of
+# the others, a twentieth of a topic. An answer may exceed its limit by the first of
+# its batches, so these are small, too.
+my $MEMORY_LIMIT = '8MB';
+my $READ_AHEAD = 14_400;
+my $BATCHES = 'set batch.size=65536';
+
+# What a busy machine may take for things that take no time
+my $SLACK_S = 5;
 
 # One broker in three roles: its second listener, SSL by name, plaintext by
 # protocol, will come to advertise an address where nobody listens; the third
@@ -32,18 +48,23 @@ my $broker = KafkaFdw::Broker->new(
 	args => [ '--listener', 'SSL', '--listener', 'SASL_PLAINTEXT' ]);
 $broker->feed(<<"EOF");
 create-topic big partitions=3
+$BATCHES
 generate big count=$COUNT partitions=3 time=1000000 step=1 value='{n} $PAD'
 create-topic small
 produce small value=1
 EOF
 
 my $node = start_node('main');
-my %quick = (connect_timeout => '2s', fetch_timeout => '2s', max_silence => '6s');
+my %quick = (connect_timeout => '2s', fetch_timeout => '2s', max_silence => '6s', memory_limit => $MEMORY_LIMIT);
+my $QUICK_S = 2 + 2 + 6;
+
+# Who ends by one of these has not told at once.
+my %slow = (connect_timeout => '30s', fetch_timeout => '30s', max_silence => '60s');
 my $columns = q(kafka_partition int OPTIONS (partition 'true'),
 	kafka_offset bigint OPTIONS (offset 'true'), v text OPTIONS (value 'true'));
 
 create_server($node, 'quick', $broker, %quick);
-create_server($node, 'patient', $broker);
+create_server($node, 'patient', $broker, memory_limit => $MEMORY_LIMIT);
 create_table($node, 'big', 'quick', $columns, topic => 'big');
 create_table($node, 'big_patient', 'patient', $columns, topic => 'big');
 
@@ -164,7 +185,7 @@ is($result->{sqlstate}, 'HV00N', 'killed before the scan: error class');
 like($result->{error}, qr/could not connect to Kafka server "quick": .*Connection refused/,
 	'killed before the scan: server and cause');
 like($result->{error}, qr/HINT:  Check the "brokers"/, 'killed before the scan: hint');
-cmp_ok($result->{seconds}, '<', 4, 'killed before the scan: told in time');
+cmp_ok($result->{seconds}, '<', 2 + $SLACK_S, 'killed before the scan: told in time');
 
 # From here on the second listener names an address where nobody listens.
 my ($nobody) = PostgreSQL::Test::Cluster::get_free_port();
@@ -198,7 +219,7 @@ $result = $session->result;
 $broker->resume;
 is($result->{output}, '', 'stopped for good: no result');
 like($result->{sqlstate}, qr/^(08|HV)/, 'stopped for good: an error about the connection');
-cmp_ok($result->{seconds}, '<', 10, 'stopped for good: told within the time-outs');
+cmp_ok($result->{seconds}, '<', $QUICK_S + $SLACK_S, 'stopped for good: told within the time-outs');
 check_complete('complete after the stop', 'big');
 
 # A broker that is stopped longer than fetch_timeout answers the leader check
@@ -234,7 +255,7 @@ sub make_topic
 {
 	my ($name, $count) = @_;
 
-	$broker->feed("create-topic $name\ngenerate $name count=$count time=1000000 value='{n} $PAD'\n");
+	$broker->feed("create-topic $name\n$BATCHES\ngenerate $name count=$count time=1000000 value='{n} $PAD'\n");
 	return;
 }
 
@@ -251,7 +272,7 @@ $result = $session->result;
 is($result->{output}, '', 'topic deleted: no result');
 is($result->{sqlstate}, 'HV00R', 'topic deleted: error class');
 like($result->{error}, qr/topic "deleted" does not exist/, 'topic deleted: named');
-cmp_ok($result->{seconds}, '<', 10, 'topic deleted: told within the time-outs');
+cmp_ok($result->{seconds}, '<', $QUICK_S + $SLACK_S, 'topic deleted: told within the time-outs');
 
 start_scan('shorter');
 $broker->feed("delete-topic shorter\n");
@@ -276,7 +297,8 @@ is($result->{output}, '', 'topic recreated, shorter than the snapshot: no result
 is($result->{sqlstate}, '55000', 'topic recreated, shorter than the snapshot: error class');
 
 # What the library has read ahead is lost to nobody, so how many are is known
-# only when the scan ends; together they are all.
+# only when the scan ends; together they are all. Here it shows that the
+# read-ahead is no more than all these scenarios rest on.
 start_scan('trimmed');
 $broker->feed("delete-records trimmed 0 59000\n");
 open_gate();
@@ -285,7 +307,7 @@ my ($read, $distinct) = split /\|/, $result->{output};
 my ($lost) = $result->{error} =~
   /WARNING:  01000: (\d+) messages of topic "trimmed" partition 0 were removed before they could be read/;
 cmp_ok($read, '>=', 1000 + 1000, 'records deleted: those after the new start are read');
-cmp_ok($read, '<', 60_000, 'records deleted: some could not be read');
+cmp_ok($read, '<=', 1000 + $READ_AHEAD, 'records deleted: before it, no more than was read ahead');
 is($read, $distinct, 'records deleted: none twice');
 is($read + $lost, 60_000, 'records deleted: the warning has the number of those lost');
 like($result->{error}, qr/earliest offset kept by the broker is now 59000/, 'records deleted: the new start');
@@ -303,14 +325,26 @@ check_complete('all records deleted: the next query finds none', 'emptied', 0);
 
 # A topic that a connected handle has read is deleted, or made anew with fewer
 # partitions. When reading ends with a fetch under way, as after a LIMIT,
-# librdkafka before 2.6.1 would then wait for ever to end the handle.
+# librdkafka before 2.6.1 would then wait for ever to end the handle. There is
+# always one under way where the queue does not fill: the default memory_limit
+# allows 65,536 messages and 16 MB, more than the whole topic.
+create_server($node, 'roomy', $broker, %quick, memory_limit => '64MB');
+sub count_threads
+{
+	my ($of) = @_;
+	my %usage = backend_usage($of->pid);
+
+	return $usage{threads};
+}
+
 for my $partitions (0, 2)
 {
 	my $topic = "gone_$partitions";
 	my $limit = KafkaFdw::Session->new($node);
+	my $threads = count_threads($limit);
 
 	$broker->feed("create-topic $topic partitions=5\ngenerate $topic count=50000 partitions=5 time=1000000 value='{n} $PAD'\n");
-	create_table($node, $topic, 'quick', $columns, topic => $topic);
+	create_table($node, $topic, 'roomy', $columns, topic => $topic);
 	is($limit->value("SELECT count(*) FROM (SELECT v FROM $topic LIMIT 10) s"), 10, "$topic: read") for 1 .. 3;
 	$broker->feed("delete-topic $topic\n");
 	$broker->feed("create-topic $topic partitions=$partitions\nproduce $topic value=1\n") if $partitions;
@@ -325,7 +359,8 @@ for my $partitions (0, 2)
 	}
 	$result = $limit->run('SELECT kafka.disconnect()');
 	is($result->{output}, $partitions ? 1 : 0, "$topic: handles left");
-	cmp_ok($result->{seconds}, '<', 0.4, "$topic: ending the handle does not hang");
+	ok(wait_until(sub { count_threads($limit) <= $threads }, "$topic: the handle's threads end"),
+		"$topic: ending the handle does not hang");
 	is($limit->run('SELECT count(*) FROM big')->{error}, '', "$topic: no handle was left behind");
 	$limit->quit;
 }
@@ -358,7 +393,7 @@ is($result->{sqlstate}, 'HV00N', 'wrong advertised listener: error class');
 like($result->{error}, qr/DETAIL:  .*"localhost:$env->{NODE1_SSL_PORT}".*"127\.0\.0\.1:$nobody"/,
 	'wrong advertised listener: both addresses');
 like($result->{error}, qr/HINT:  .*advertised\.listeners/, 'wrong advertised listener: the setting to look at');
-cmp_ok($result->{seconds}, '<', 10, 'wrong advertised listener: told within the time-outs');
+cmp_ok($result->{seconds}, '<', $QUICK_S + $SLACK_S, 'wrong advertised listener: told within the time-outs');
 
 create_server($node, 'nobody', "127.0.0.1:$nobody", %quick);
 create_table($node, 'nobody', 'nobody', $columns, topic => 'small');
@@ -373,7 +408,7 @@ $result = $session->run('SELECT * FROM nowhere');
 is($result->{sqlstate}, 'HV00N', 'no such host: error class');
 like($result->{error}, qr/could not connect to Kafka server "nowhere": .*no-such-host\.invalid/,
 	'no such host: named');
-cmp_ok($result->{seconds}, '<', 6, 'no such host: told in time');
+cmp_ok($result->{seconds}, '<', 2 + $SLACK_S, 'no such host: told in time');
 
 # One of the addresses is enough.
 create_server($node, 'mixed', "no-such-host.invalid:9092,127.0.0.1:$nobody," . $broker->brokers, %quick);
@@ -472,11 +507,12 @@ wait_until(sub { !defined $session->run('SELECT v FROM guarded')->{sqlstate} }, 
 check_complete('READ granted: the same session reads', 'guarded', 1);
 
 # The right is taken away from a warm handle by another password.
+$session->value("ALTER SERVER guarded OPTIONS (" . join(', ', map { "SET $_ '$slow{$_}'" } sort keys %slow) . ')');
 $session->value(q(ALTER USER MAPPING FOR CURRENT_USER SERVER guarded OPTIONS (SET password 'guess')));
 $result = $session->run('SELECT * FROM guarded');
 is($result->{sqlstate}, '28000', 'wrong password: error class');
 unlike($result->{error}, qr/guess/, 'wrong password: not repeated');
-cmp_ok($result->{seconds}, '<', 2, 'wrong password: told at once');
+cmp_ok($result->{seconds}, '<', 2 * $SLACK_S, 'wrong password: told at once');
 
 #
 # A batch that does not fit
@@ -484,25 +520,25 @@ cmp_ok($result->{seconds}, '<', 2, 'wrong password: told at once');
 $broker->feed("create-topic huge max.message.bytes=8000000\nset message.max.bytes=8000000 batch.size=8000000\n"
 	  . "produce huge value=small\ngenerate huge count=1 value='" . 'y' x 900_000 . "'\n"
 	  . "generate huge count=3 value='" . 'z' x 900_000 . "'\n");
-create_server($node, 'tight', $broker, %quick, memory_limit => '1MB');
+create_server($node, 'tight', $broker, %slow, memory_limit => '1MB');
 create_table($node, 'huge_tight', 'tight', $columns, topic => 'huge');
-create_table($node, 'huge', 'quick', $columns, topic => 'huge');
+create_table($node, 'huge', 'roomy', $columns, topic => 'huge');
 $result = $session->run('SELECT count(*), sum(length(v)) FROM huge_tight');
 is($result->{output}, '', 'oversize batch: no result');
 is($result->{sqlstate}, '54000', 'oversize batch: error class');
 like($result->{error}, qr/memory_limit/, 'oversize batch: the option to raise');
-cmp_ok($result->{seconds}, '<', 6, 'oversize batch: told in time');
+cmp_ok($result->{seconds}, '<', 2 * $SLACK_S, 'oversize batch: told in time');
 is($session->value('SELECT count(*), sum(length(v)) FROM huge'), '5|3600005', 'the same batch fits a larger limit');
 
 #
 # Three brokers
 #
 my $cluster = KafkaFdw::Broker->new(nodes => 3);
-$cluster->feed("create-topic moves replication=3 partitions=3\n"
+$cluster->feed("create-topic moves replication=3 partitions=3\n$BATCHES\n"
 	  . "generate moves count=$COUNT partitions=3 time=1000000 value='{n} $PAD'\n");
 
 # Requests to a stopped node fail after a third of fetch_timeout.
-create_server($node, 'cluster', $cluster, fetch_timeout => '12s');
+create_server($node, 'cluster', $cluster, fetch_timeout => '12s', memory_limit => $MEMORY_LIMIT);
 create_table($node, 'moves', 'cluster', $columns, topic => 'moves');
 
 for my $fault ([ 3, 'killed' ], [ 2, 'stopped' ])

@@ -3,7 +3,7 @@
 # before; handles that nobody uses are closed.
 use strict;
 use warnings;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 use Test::More;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
@@ -11,7 +11,11 @@ use KafkaFdw::Broker;
 use KafkaFdw::Node qw(start_node create_server create_table backend_usage);
 use KafkaFdw::Session qw(wait_until);
 
+# What memory may differ by from one time to the next. What more it grows by in
+# each of some rounds is a leak; what is read ahead and lies about differs, too,
+# but does not grow.
 my $RSS_SLACK_KB = 4 * 1024;
+my $ROUNDS = 3;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 
 my $broker = KafkaFdw::Broker->new;
@@ -89,10 +93,13 @@ sub usage
 	$session->value('SELECT kafka.disconnect()');
 
 	# The thread that looks after idle handles may take a moment to end.
-	my $end = time + 5;
-	do { %usage = usage_now() }
-	  while ($usage{threads} > ($base{threads} // 1) && time < $end);
-	return %usage;
+	my $end = time + 30;
+	while (1)
+	{
+		%usage = usage_now();
+		return %usage if $usage{threads} <= ($base{threads} // 1) || time > $end;
+		usleep(1000);
+	}
 }
 
 # Statements as one script; returns the SQLSTATEs of those that failed.
@@ -105,21 +112,41 @@ sub run_all
 	return $result->{error} =~ /^ERROR:  (\w{5}):/mg;
 }
 
+# Calls a function, which does something often, and compares: again if memory
+# grew.
+sub check_usage
+{
+	my ($name, $function) = @_;
+	my (%before, %after);
+
+	for my $round (1 .. $ROUNDS)
+	{
+		%before = usage();
+		$function->();
+		%after = usage(%before);
+		note "$name: $before{rss_kb} to $after{rss_kb} kB, $after{threads} threads, $after{fds} descriptors";
+		last if $after{rss_kb} - $before{rss_kb} < $RSS_SLACK_KB;
+	}
+	is($after{threads}, $before{threads}, "$name: threads");
+	is($after{fds}, $before{fds}, "$name: descriptors");
+	cmp_ok($after{rss_kb} - $before{rss_kb}, '<', $RSS_SLACK_KB, "$name: memory");
+	return;
+}
+
 # Runs statements some times to warm up, then often, and compares.
 sub check_leaks
 {
 	my ($name, $times, $statements, $sqlstate, $expected) = @_;
-	my @warm_up = run_all((@$statements) x (1 + $times / 4));
-	my %before = usage();
-	my @failed = run_all((@$statements) x $times);
-	my %after = usage(%before);
 
-	is(scalar(@failed), $expected // 0, "$name: failures");
-	is(scalar(grep { $_ ne $sqlstate } @failed), 0, "$name: as expected") if defined $sqlstate;
-	is($after{threads}, $before{threads}, "$name: threads");
-	is($after{fds}, $before{fds}, "$name: descriptors");
-	cmp_ok($after{rss_kb} - $before{rss_kb}, '<', $RSS_SLACK_KB, "$name: memory");
-	note "$name: $before{rss_kb} to $after{rss_kb} kB, $after{threads} threads, $after{fds} descriptors";
+	run_all((@$statements) x (1 + $times / 4));
+	check_usage(
+		$name,
+		sub {
+			my @failed = run_all((@$statements) x $times);
+
+			is(scalar(@failed), $expected // 0, "$name: failures");
+			is(scalar(grep { $_ ne $sqlstate } @failed), 0, "$name: as expected") if defined $sqlstate;
+		});
 	return;
 }
 
@@ -173,23 +200,17 @@ my $rescans =
 $session->value('SET enable_memoize = off');
 like($session->value('EXPLAIN ' . sprintf($rescans, 10000)), qr/Nested Loop.*Foreign Scan/s, 'rescans: planned so');
 $session->value(sprintf $rescans, 1000);
-my %before = usage();
-is($session->value(sprintf $rescans, 10000), 1000, 'rescans: rows');
-my %after = usage(%before);
-is($after{threads}, $before{threads}, 'rescans: threads');
-is($after{fds}, $before{fds}, 'rescans: descriptors');
-cmp_ok($after{rss_kb} - $before{rss_kb}, '<', $RSS_SLACK_KB, 'rescans: memory');
-note "rescans: $before{rss_kb} to $after{rss_kb} kB";
+check_usage('rescans', sub { is($session->value(sprintf $rescans, 10000), 1000, 'rescans: rows') });
 
 #
 # Idle handles
 #
-%before = usage();
+my %before = usage();
 $session->value('SELECT n FROM small LIMIT 1');
 my %warm = backend_usage($pid);
 cmp_ok($warm{threads}, '>', $before{threads}, 'a finished query leaves its handle');
 is($session->value('SELECT kafka.disconnect()'), 1, 'kafka.disconnect closes it');
-%after = usage(%before);
+my %after = usage(%before);
 is_deeply([ @after{qw(threads fds)} ], [ @before{qw(threads fds)} ], 'and all that belonged to it');
 is($session->value('SELECT kafka.disconnect()'), 0, 'then there is nothing to close');
 
@@ -209,13 +230,13 @@ sub await_closed
 	return;
 }
 
-create_server($node, 'brief', $broker, handle_idle_timeout => '1s');
+create_server($node, 'brief', $broker, handle_idle_timeout => '4s');
 create_table($node, 'brief', 'brief', $columns, topic => 'small');
 my $begin = time;
 $session->value('SELECT n FROM brief LIMIT 1');
 cmp_ok({ backend_usage($pid) }->{threads}, '>', $before{threads}, 'handle_idle_timeout: not closed at once');
 await_closed('handle_idle_timeout: closed while the session idles');
-cmp_ok(time - $begin, '>=', 1, 'handle_idle_timeout: not before its time');
+cmp_ok(time - $begin, '>=', 4, 'handle_idle_timeout: not before its time');
 is($session->value('SELECT count(*) FROM brief'), 100, 'handle_idle_timeout: the next query connects again');
 
 create_server($node, 'never', $broker, handle_idle_timeout => '0');
@@ -240,13 +261,15 @@ $session->value('SELECT 1');
 await_closed('ALTER SERVER by another session: closed at the next statement');
 
 #
-# A handle that cannot be closed
+# A handle that cannot be closed: half a second is waited for it
+# (END_PATIENCE_MS), and the rest is for a busy machine.
 #
+my $HANG_S = 5;
 open my $file, '>', $hang or die;
 close $file;
 my $result = $session->run('SELECT * FROM missing');
 is($result->{sqlstate}, 'HV00R', 'destroying hangs: the query ends');
-cmp_ok($result->{seconds}, '<', 1.5, 'destroying hangs: in time');
+cmp_ok($result->{seconds}, '<', $HANG_S, 'destroying hangs: in time');
 $result = $session->run('SELECT count(*) FROM small');
 is($result->{output}, 100, 'destroying hangs: the next query works');
 like($result->{error}, qr/WARNING:.*handle could not be closed in time/, 'destroying hangs: and tells of it');
@@ -261,7 +284,7 @@ $session->value('SELECT n FROM small LIMIT 1');
 $begin = time;
 $session->quit;
 wait_until(sub { !-e "/proc/$pid" }, 'the session ends');
-cmp_ok(time - $begin, '<', 1.5, 'destroying hangs: the session can end');
+cmp_ok(time - $begin, '<', $HANG_S, 'destroying hangs: the session can end');
 unlink $hang;
 
 done_testing();
