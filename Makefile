@@ -14,6 +14,9 @@ DATA = sql/kafka_fdw--1.0.sql
 DOCS = $(wildcard doc/*.md)
 
 OBJS = \
+	src/catalog.o \
+	src/client/batch.o \
+	src/client/call.o \
 	src/client/config.o \
 	src/client/cursor.o \
 	src/client/error.o \
@@ -29,6 +32,9 @@ OBJS = \
 	src/core/json.o \
 	src/core/moment.o \
 	src/core/number.o \
+	src/fdw/ahead.o \
+	src/fdw/answer.o \
+	src/fdw/batch_scan.o \
 	src/fdw/convert.o \
 	src/fdw/convert_fast.o \
 	src/fdw/decode.o \
@@ -50,6 +56,7 @@ OBJS = \
 	src/func/disorder.o \
 	src/func/func.o \
 	src/func/group.o \
+	src/func/headers.o \
 	src/func/session.o \
 	src/func/tail.o \
 	src/func/watermarks.o \
@@ -57,7 +64,35 @@ OBJS = \
 	src/option.o \
 	src/option_read.o \
 	src/option_table.o \
-	src/option_value.o
+	src/option_value.o \
+	src/rollup/aggregate.o \
+	src/rollup/analyze.o \
+	src/rollup/apply.o \
+	src/rollup/change.o \
+	src/rollup/check.o \
+	src/rollup/checks.o \
+	src/rollup/create.o \
+	src/rollup/dead_letter.o \
+	src/rollup/evaluate.o \
+	src/rollup/generate.o \
+	src/rollup/isolate.o \
+	src/rollup/join.o \
+	src/rollup/lag.o \
+	src/rollup/loss.o \
+	src/rollup/mutable.o \
+	src/rollup/option.o \
+	src/rollup/ordered.o \
+	src/rollup/position.o \
+	src/rollup/read.o \
+	src/rollup/resolve.o \
+	src/rollup/run.o \
+	src/rollup/scalar.o \
+	src/rollup/seek.o \
+	src/rollup/step.o \
+	src/rollup/store.o \
+	src/rollup/template.o \
+	src/rollup/test.o \
+	src/rollup/test_message.o
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = -I$(srcdir)/src $(shell $(PKG_CONFIG) --cflags rdkafka simdjson)

@@ -277,3 +277,528 @@ COMMENT ON COLUMN kafka.rollup_aggregate.final IS
 'the SQL expression that makes the aggregate''s result of the states $1 ... $k';
 COMMENT ON COLUMN kafka.rollup_aggregate.built_in IS
 'true for entries that came with the extension';
+
+--
+-- What pg_dump takes along: the rows of every table, and where the numbers of
+-- new rows go on.
+--
+
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_rollup', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_rollup_rollup_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_position', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_run', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_run_run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_dead_letter_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.stored_key', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka.rollup_aggregate', 'WHERE NOT built_in');
+
+--
+-- Views that show a role the rollups of the roles it is a member of, and
+-- members of pg_read_all_data all of them.
+--
+
+-- The owner as src/rollup/store.c finds it: the relation's, or that of the
+-- first of the others when it was dropped.
+CREATE VIEW kafka.visible_rollup AS
+SELECT r.*
+  FROM kafka.stored_rollup AS r
+ WHERE pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+    OR pg_catalog.pg_has_role(
+         (SELECT c.relowner
+            FROM pg_catalog.unnest(ARRAY[r.relation, r.storage, r.definition, r.states])
+                   WITH ORDINALITY AS part (oid, place)
+            JOIN pg_catalog.pg_class AS c ON c.oid = part.oid
+           ORDER BY part.place
+           LIMIT 1), 'USAGE');
+
+COMMENT ON VIEW kafka.visible_rollup IS
+'the rows of kafka.stored_rollup that the current role may see; what the other views show is chosen by it';
+
+-- A copy that was restored elsewhere is halted whatever its row says.
+CREATE VIEW kafka.rollups WITH (security_barrier) AS
+SELECT r.name, r.relation, r.source,
+       CASE WHEN here.is_home THEN r.state ELSE 'HALTED' END AS state,
+       CASE WHEN here.is_home THEN r.reason
+            ELSE 'It was copied or restored from another system or database. SELECT kafka.take_over() lets it run here.'
+       END AS reason,
+       r.enabled, r.options, r.valid_from, r.bucket_column, r.bucket_width,
+       r.late_limit, r.future_limit, r.created_at,
+       (SELECT run.finished_at
+          FROM kafka.stored_run AS run
+         WHERE run.rollup_id = r.rollup_id
+           AND run.event IN ('batch', 'retry', 'pause', 'fail', 'halt')
+         ORDER BY run.run_id DESC
+         LIMIT 1) AS last_run,
+       (SELECT run.detail
+          FROM kafka.stored_run AS run
+         WHERE run.rollup_id = r.rollup_id
+           AND run.event IN ('pause', 'fail', 'halt')
+         ORDER BY run.run_id DESC
+         LIMIT 1) AS last_error
+  FROM kafka.visible_rollup AS r
+ CROSS JOIN LATERAL (
+       SELECT r.system_identifier = s.system_identifier
+              AND r.database_id = d.oid AS is_home
+         FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_database AS d
+        WHERE d.datname = pg_catalog.current_database()) AS here;
+
+COMMENT ON VIEW kafka.rollups IS
+'your rollups, one row each; key: name. state is RUNNING, PAUSED (by somebody, or because too many messages failed), FAILING (the last run ended with an error, the next one tries again) or HALTED (going on would lose or repeat messages), reason says why and what to do';
+COMMENT ON COLUMN kafka.rollups.relation IS
+'the view to read';
+COMMENT ON COLUMN kafka.rollups.source IS
+'the Kafka foreign table that it is made of';
+COMMENT ON COLUMN kafka.rollups.valid_from IS
+'from where on buckets can be whole; NULL where the rollup began at the topic''s beginning';
+COMMENT ON COLUMN kafka.rollups.last_run IS
+'when a run last stored something, or failed; runs that find nothing new leave no trace';
+COMMENT ON COLUMN kafka.rollups.last_error IS
+'what last went wrong, which may be mended since: see state';
+
+CREATE VIEW kafka.rollup_offsets WITH (security_barrier) AS
+SELECT r.name, p.topic, p.kafka_partition, p.next_offset, p.last_offset,
+       p.newest, p.lost_messages
+  FROM kafka.stored_position AS p
+  JOIN kafka.visible_rollup AS r USING (rollup_id);
+
+COMMENT ON VIEW kafka.rollup_offsets IS
+'how far your rollups have read; key: name, topic, kafka_partition. All messages before next_offset are counted, or among the dead letters';
+COMMENT ON COLUMN kafka.rollup_offsets.next_offset IS
+'the first offset that is not read yet';
+COMMENT ON COLUMN kafka.rollup_offsets.last_offset IS
+'the last message that was read; markers and removed messages may lie between it and next_offset';
+COMMENT ON COLUMN kafka.rollup_offsets.newest IS
+'the latest time in the messages that were read, where it is needed to tell which are late';
+COMMENT ON COLUMN kafka.rollup_offsets.lost_messages IS
+'how many offsets the broker removed before they were read';
+
+CREATE VIEW kafka.rollup_runs WITH (security_barrier) AS
+SELECT r.name, run.run_id, run.event, run.started_at, run.finished_at,
+       run.messages, run.bytes, run.rows_selected, run.groups,
+       run.dead_letters, run.duplicates, run.lost_messages, run.sqlstate,
+       run.detail
+  FROM kafka.stored_run AS run
+  JOIN kafka.visible_rollup AS r USING (rollup_id);
+
+COMMENT ON VIEW kafka.rollup_runs IS
+'what the runs of your rollups did, one row a batch or event; key: run_id. Every batch''s row was committed together with what it stored';
+COMMENT ON COLUMN kafka.rollup_runs.rows_selected IS
+'rows that the rollup''s WHERE and joins let through, of the messages';
+COMMENT ON COLUMN kafka.rollup_runs.groups IS
+'groups that were added or changed';
+COMMENT ON COLUMN kafka.rollup_runs.duplicates IS
+'messages left out because their unique_key was counted before';
+
+CREATE FUNCTION kafka.unpack_headers(
+  packed bytea)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'kafka_unpack_headers'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION kafka.unpack_headers(bytea) IS
+'record headers as they are kept with dead letters, as the object that a column with the option headers shows';
+
+-- A time that timestamptz cannot hold is no reason not to see the others.
+CREATE VIEW kafka.dead_letters WITH (security_barrier) AS
+SELECT d.id, r.name AS rollup, d.topic, d.kafka_partition, d.kafka_offset,
+       CASE WHEN d.timestamp_ms <> -1
+                 AND d.timestamp_ms BETWEEN -210866803200000 AND 9224318015000000
+            THEN pg_catalog.to_timestamp(d.timestamp_ms / 1000.0)
+       END AS "timestamp",
+       CASE WHEN d.timestamp_ms <> -1
+            THEN CASE WHEN d.log_append_time THEN 'LogAppendTime' ELSE 'CreateTime' END
+       END AS timestamp_type,
+       d.key, d.value, kafka.unpack_headers(d.headers) AS headers,
+       d.stage, d.sqlstate, d.message, d.attempts, d.status, d.retry_at,
+       d.created_at, d.updated_at
+  FROM kafka.stored_dead_letter AS d
+  JOIN kafka.visible_rollup AS r USING (rollup_id);
+
+COMMENT ON VIEW kafka.dead_letters IS
+'messages that your rollups could not count, as the broker had them; key: id, and besides rollup, topic, kafka_partition, kafka_offset';
+COMMENT ON COLUMN kafka.dead_letters.stage IS
+'what refused it: decode (it does not fit the foreign table''s columns), expect, late, future (the rollup''s conditions), or query (an error in the rollup''s expressions)';
+COMMENT ON COLUMN kafka.dead_letters.attempts IS
+'how often it was tried again';
+COMMENT ON COLUMN kafka.dead_letters.status IS
+'new, retry (tried again in vain, and to be tried more), failed (not tried any more by itself), or done (counted since)';
+COMMENT ON COLUMN kafka.dead_letters.retry_at IS
+'when a run will try it again; NULL for never';
+
+GRANT SELECT ON kafka.rollups, kafka.rollup_offsets, kafka.rollup_runs,
+  kafka.dead_letters TO PUBLIC;
+
+--
+-- Functions that change rollups. Each checks itself that the caller is a
+-- member of the rollup's owner.
+--
+
+CREATE FUNCTION kafka.alter_rollup(
+  name text,
+  enabled boolean DEFAULT NULL,
+  schedule text DEFAULT NULL,
+  options jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_alter_rollup'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.alter_rollup(text, boolean, text, jsonb) IS
+'changes what is not NULL. enabled false pauses the rollup, true ends a pause, also one that began because too many messages failed; neither ends a halt. options are put over those there are, key by key, and a JSON null takes a key away; unique_key and unique_within cannot change. Waits for a batch that is being stored';
+
+CREATE FUNCTION kafka.drop_rollup(
+  name text,
+  if_exists boolean DEFAULT false,
+  "cascade" boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_drop_rollup'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.drop_rollup(text, boolean, boolean) IS
+'drops a rollup with its relations, positions, runs and dead letters; refused while other objects depend on one of the relations, unless cascade is true: then these are dropped too';
+
+CREATE FUNCTION kafka.take_over(
+  name text DEFAULT NULL)
+RETURNS int
+AS 'MODULE_PATHNAME', 'kafka_take_over'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.take_over(text) IS
+'makes a rollup that was restored or copied from another system or database, or all of yours with NULL, run here from the position it has, and tells how many there were. The original and the copy count all messages each for itself. After pg_upgrade, too, every rollup has to be taken over. Another Kafka cluster is not taken over: kafka.seek_rollup says where to go on in it';
+
+CREATE PROCEDURE kafka.run_rollups(
+  name text DEFAULT NULL,
+  max_rows bigint DEFAULT 100000,
+  max_time interval DEFAULT '50 s',
+  follow boolean DEFAULT false)
+AS 'MODULE_PATHNAME', 'kafka_run_rollups'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka.run_rollups(text, bigint, interval, boolean) IS
+'counts what is new in the topics of a rollup, or with NULL of all rollups whose owner''s rights you have, up to their present ends. Commits each batch of at most max_rows messages or 64 MB, and begins no batch after max_time, which several rollups share. Returns at once where another run of the same rollup is under way. An error at the end names the rollups that failed; what was committed stands. follow is not supported yet';
+
+CREATE FUNCTION kafka.seek_rollup(
+  name text,
+  "time" timestamptz,
+  accept_loss boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_seek_rollup_time'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.seek_rollup(text, timestamptz, boolean) IS
+'moves all positions of a rollup to the first message that is not older than the time, or to the end where there is none (infinity is the end, -infinity the beginning), and lets a halted or paused rollup run again. Leaving out messages and reading some a second time make the rollup''s numbers wrong, and are refused without accept_loss';
+
+CREATE FUNCTION kafka.seek_rollup(
+  name text,
+  offsets jsonb,
+  accept_loss boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_seek_rollup_offsets'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.seek_rollup(text, jsonb, boolean) IS
+'moves those positions of a rollup that offsets names, {"0": 100}, or {"topic": {"0": 100}} for a table with several topics; instead of a number "earliest" and "latest" are possible. Otherwise like kafka.seek_rollup(text, timestamptz, boolean)';
+
+CREATE FUNCTION kafka.retry_dead_letters(
+  name text,
+  ids bigint[] DEFAULT NULL)
+RETURNS TABLE (loaded bigint, failed bigint)
+AS 'MODULE_PATHNAME', 'kafka_retry_dead_letters'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+
+COMMENT ON FUNCTION kafka.retry_dead_letters(text, bigint[]) IS
+'tries dead letters of a rollup again, those with the ids, or with NULL all that are not done, whatever they have failed with and how often; late_limit and future_limit do not hold. Tells how many were counted and how many were not; a message whose unique key was counted meanwhile is neither, and done. Waits for a batch that is being stored';
+
+CREATE FUNCTION kafka.test_rollup(
+  query_or_name text,
+  messages jsonb)
+RETURNS SETOF jsonb
+AS 'MODULE_PATHNAME', 'kafka_test_rollup'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+
+COMMENT ON FUNCTION kafka.test_rollup(text, jsonb) IS
+'the rows that a rollup''s query (SELECT ...), or a rollup by its name, makes of messages, each an object, in the order of the group columns, and then for each message that is bad {"dead_letter": {"stage", "sqlstate", "message", "partition", "offset", "value"}}. Asks no broker and leaves nothing behind. Messages are an array of objects with any of value (an object or array is sent as JSON, text as it is, null is a tombstone), key, timestamp (milliseconds since 1970, or text), timestamp_type, partition, offset, topic and headers';
+
+CREATE FUNCTION kafka.get_rollup_lag()
+RETURNS TABLE (name text, topic text, kafka_partition int,
+               next_offset bigint, low_offset bigint, end_offset bigint,
+               messages_behind bigint, lost_messages bigint)
+AS 'MODULE_PATHNAME', 'kafka_rollup_lag'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 100;
+
+COMMENT ON FUNCTION kafka.get_rollup_lag() IS
+'what the view kafka.rollup_lag shows';
+
+CREATE VIEW kafka.rollup_lag AS
+SELECT name, topic, kafka_partition, next_offset, low_offset, end_offset,
+       messages_behind, lost_messages
+  FROM kafka.get_rollup_lag();
+
+COMMENT ON VIEW kafka.rollup_lag IS
+'how far your rollups are behind their topics; key: name, topic, kafka_partition. Asks the brokers, at most 2 s for each server; where there is no answer, what only they know is NULL';
+COMMENT ON COLUMN kafka.rollup_lag.next_offset IS
+'the first offset that is not read yet; NULL for a partition that no run has met yet';
+COMMENT ON COLUMN kafka.rollup_lag.low_offset IS
+'the first offset that the broker still has';
+COMMENT ON COLUMN kafka.rollup_lag.end_offset IS
+'the offset after the last one to be read';
+COMMENT ON COLUMN kafka.rollup_lag.messages_behind IS
+'offsets still to be read; the messages may be fewer, where there are transaction markers or removed messages among them';
+COMMENT ON COLUMN kafka.rollup_lag.lost_messages IS
+'offsets that were passed without being read, and those that the broker removed before they were read';
+
+GRANT SELECT ON kafka.rollup_lag TO PUBLIC;
+
+--
+-- Aggregates of rollups
+--
+
+CREATE FUNCTION kafka.first_add(internal, anyelement, timestamptz)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'kafka_first_add'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE FUNCTION kafka.first_add(internal, anyelement, timestamptz, int, bigint)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'kafka_first_add'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE FUNCTION kafka.last_add(internal, anyelement, timestamptz)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'kafka_last_add'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE FUNCTION kafka.last_add(internal, anyelement, timestamptz, int, bigint)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'kafka_last_add'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE FUNCTION kafka.ordered_result(internal, anyelement, timestamptz)
+RETURNS anyelement
+AS 'MODULE_PATHNAME', 'kafka_ordered_result'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE FUNCTION kafka.ordered_result(internal, anyelement, timestamptz, int, bigint)
+RETURNS anyelement
+AS 'MODULE_PATHNAME', 'kafka_ordered_result'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE AGGREGATE kafka.first(value anyelement, ts timestamptz) (
+  SFUNC = kafka.first_add,
+  STYPE = internal,
+  FINALFUNC = kafka.ordered_result,
+  FINALFUNC_EXTRA,
+  PARALLEL = SAFE
+);
+
+CREATE AGGREGATE kafka.first(value anyelement, ts timestamptz, partition int, "offset" bigint) (
+  SFUNC = kafka.first_add,
+  STYPE = internal,
+  FINALFUNC = kafka.ordered_result,
+  FINALFUNC_EXTRA,
+  PARALLEL = SAFE
+);
+
+CREATE AGGREGATE kafka.last(value anyelement, ts timestamptz) (
+  SFUNC = kafka.last_add,
+  STYPE = internal,
+  FINALFUNC = kafka.ordered_result,
+  FINALFUNC_EXTRA,
+  PARALLEL = SAFE
+);
+
+CREATE AGGREGATE kafka.last(value anyelement, ts timestamptz, partition int, "offset" bigint) (
+  SFUNC = kafka.last_add,
+  STYPE = internal,
+  FINALFUNC = kafka.ordered_result,
+  FINALFUNC_EXTRA,
+  PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE kafka.first(anyelement, timestamptz) IS
+'the value of the row with the smallest ts, also when that value is NULL; rows without ts take no part. Of rows with the same ts it is the first to arrive, in rollups the one with the smallest partition and offset';
+COMMENT ON AGGREGATE kafka.first(anyelement, timestamptz, int, bigint) IS
+'the value of the row with the smallest ts, partition and offset; rows without ts take no part';
+COMMENT ON AGGREGATE kafka.last(anyelement, timestamptz) IS
+'the value of the row with the largest ts, also when that value is NULL; rows without ts take no part. Of rows with the same ts it is the last to arrive, in rollups the one with the largest partition and offset';
+COMMENT ON AGGREGATE kafka.last(anyelement, timestamptz, int, bigint) IS
+'the value of the row with the largest ts, partition and offset; rows without ts take no part';
+
+COMMENT ON FUNCTION kafka.first_add(internal, anyelement, timestamptz) IS
+'part of the aggregate kafka.first';
+COMMENT ON FUNCTION kafka.first_add(internal, anyelement, timestamptz, int, bigint) IS
+'part of the aggregate kafka.first';
+COMMENT ON FUNCTION kafka.last_add(internal, anyelement, timestamptz) IS
+'part of the aggregate kafka.last';
+COMMENT ON FUNCTION kafka.last_add(internal, anyelement, timestamptz, int, bigint) IS
+'part of the aggregate kafka.last';
+COMMENT ON FUNCTION kafka.ordered_result(internal, anyelement, timestamptz) IS
+'part of the aggregates kafka.first and kafka.last';
+COMMENT ON FUNCTION kafka.ordered_result(internal, anyelement, timestamptz, int, bigint) IS
+'part of the aggregates kafka.first and kafka.last';
+
+-- What avg, variance and stddev of floats are made of: count, sum, and sum of
+-- squared differences. PostgreSQL's own functions add, merge and finish them.
+CREATE AGGREGATE kafka.float8_state(double precision) (
+  SFUNC = pg_catalog.float8_accum,
+  STYPE = double precision[],
+  COMBINEFUNC = pg_catalog.float8_combine,
+  INITCOND = '{0,0,0}',
+  PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE kafka.float8_state(double precision) IS
+'count, sum and sum of squared differences, as float8_accum keeps them; what rollups keep of avg, variance and stddev of floats';
+
+-- Divided in the same way as PostgreSQL's own aggregates do, to the last digit.
+CREATE FUNCTION kafka.numeric_variance(
+  "count" bigint,
+  "sum" numeric,
+  squares numeric,
+  is_sample boolean)
+RETURNS numeric
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN CASE
+  WHEN "count" <= is_sample::int THEN NULL
+  WHEN "count" * squares - "sum" * "sum" <= 0 THEN 0
+  ELSE ("count" * squares - "sum" * "sum") / ("count"::numeric * ("count" - is_sample::int))
+END;
+
+COMMENT ON FUNCTION kafka.numeric_variance(bigint, numeric, numeric, boolean) IS
+'the variance of values of which count, sum and sum of squares are known';
+
+-- sqrt(numeric) gives more digits; rounded twice, what lies just below a half
+-- would go up.
+CREATE FUNCTION kafka.numeric_sqrt(
+  square numeric)
+RETURNS numeric
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN (SELECT CASE WHEN root > 0 AND (root - half) * (root - half) > square THEN root - 2 * half ELSE root END
+          FROM (SELECT round(sqrt(square), digits), ('5e-' || digits + 1)::numeric
+                  FROM (SELECT coalesce(scale(square), 0)) AS s (digits)) AS r (root, half));
+
+COMMENT ON FUNCTION kafka.numeric_sqrt(numeric) IS
+'the square root, rounded to as many digits as the argument has';
+
+CREATE FUNCTION kafka.numeric_stddev(
+  "count" bigint,
+  "sum" numeric,
+  squares numeric,
+  is_sample boolean)
+RETURNS numeric
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN kafka.numeric_sqrt(kafka.numeric_variance("count", "sum", squares, is_sample));
+
+COMMENT ON FUNCTION kafka.numeric_stddev(bigint, numeric, numeric, boolean) IS
+'the standard deviation of values of which count, sum and sum of squares are known';
+
+CREATE FUNCTION kafka.require_finite(double precision)
+RETURNS double precision
+AS 'MODULE_PATHNAME', 'kafka_require_finite'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION kafka.require_finite(double precision) IS
+'the value itself; an error for NaN and infinities';
+
+CREATE FUNCTION kafka.key_hash(VARIADIC "any")
+RETURNS uuid
+AS 'MODULE_PATHNAME', 'kafka_key_hash'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION kafka.key_hash("any") IS
+'128 bits made of the values, NULLs among them; what rollups keep of a unique_key';
+
+-- An argument is $1, $2 is the first of a batch where a state is alone.
+INSERT INTO kafka.rollup_aggregate (aggregate, extension, states, merges, final, built_in) VALUES
+  ('pg_catalog.count()', NULL, '{count(*)}', '{$1 + $2}', '$1', true),
+  ('pg_catalog.count("any")', NULL, '{count($1)}', '{$1 + $2}', '$1', true),
+  ('pg_catalog.sum', NULL, '{sum($1)}', '{"coalesce($1 + $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.min', NULL, '{min($1)}', '{"least($1, $2)"}', '$1', true),
+  ('pg_catalog.max', NULL, '{max($1)}', '{"greatest($1, $2)"}', '$1', true),
+  ('pg_catalog.bool_and', NULL, '{bool_and($1)}', '{"coalesce($1 AND $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.every', NULL, '{every($1)}', '{"coalesce($1 AND $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.bool_or', NULL, '{bool_or($1)}', '{"coalesce($1 OR $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.bit_and', NULL, '{bit_and($1)}', '{"coalesce($1 & $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.bit_or', NULL, '{bit_or($1)}', '{"coalesce($1 | $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.bit_xor', NULL, '{bit_xor($1)}', '{"coalesce($1 # $2, $1, $2)"}', '$1', true),
+  ('pg_catalog.avg(interval)', NULL, '{count($1),sum($1)}',
+   '{$1 + $3,"coalesce($2 + $4, $2, $4)"}', '$2 / nullif($1, 0)::double precision', true),
+  ('hll_union_agg(hll)', 'hll', '{hll_union_agg($1)}', '{"coalesce($1 || $2, $1, $2)"}', '$1', true),
+  ('hll_add_agg(hll_hashval)', 'hll', '{hll_add_agg($1)}', '{"coalesce($1 || $2, $1, $2)"}', '$1', true),
+  ('hll_add_agg(hll_hashval,integer)', 'hll', '{"hll_add_agg($1, $2)"}',
+   '{"coalesce($1 || $2, $1, $2)"}', '$1', true),
+  ('hll_add_agg(hll_hashval,integer,integer)', 'hll', '{"hll_add_agg($1, $2, $3)"}',
+   '{"coalesce($1 || $2, $1, $2)"}', '$1', true),
+  ('hll_add_agg(hll_hashval,integer,integer,bigint)', 'hll', '{"hll_add_agg($1, $2, $3, $4)"}',
+   '{"coalesce($1 || $2, $1, $2)"}', '$1', true),
+  ('hll_add_agg(hll_hashval,integer,integer,bigint,integer)', 'hll', '{"hll_add_agg($1, $2, $3, $4, $5)"}',
+   '{"coalesce($1 || $2, $1, $2)"}', '$1', true),
+  ('tdigest(double precision,integer)', 'tdigest', '{"tdigest(kafka.require_finite($1), $2)"}',
+   '{"tdigest_union($1, $2)"}', '$1', true),
+  ('tdigest(double precision,bigint,integer)', 'tdigest', '{"tdigest(kafka.require_finite($1), $2, $3)"}',
+   '{"tdigest_union($1, $2)"}', '$1', true),
+  ('tdigest(tdigest)', 'tdigest', '{tdigest($1)}', '{"tdigest_union($1, $2)"}', '$1', true);
+
+-- Of floats
+INSERT INTO kafka.rollup_aggregate (aggregate, states, merges, final, built_in)
+SELECT format('pg_catalog.%s(%s)', f.name, t.name), '{kafka.float8_state($1)}',
+       '{"float8_combine($1, $2)"}', format('pg_catalog.%s($1)', f.final), true
+  FROM (VALUES ('avg', 'float8_avg'), ('variance', 'float8_var_samp'),
+               ('var_samp', 'float8_var_samp'), ('var_pop', 'float8_var_pop'),
+               ('stddev', 'float8_stddev_samp'), ('stddev_samp', 'float8_stddev_samp'),
+               ('stddev_pop', 'float8_stddev_pop')) AS f (name, final),
+       (VALUES ('real'), ('double precision')) AS t (name);
+
+-- Of exact numbers
+INSERT INTO kafka.rollup_aggregate (aggregate, states, merges, final, built_in)
+SELECT format('pg_catalog.avg(%s)', t.name), '{count($1),sum($1::numeric)}',
+       '{$1 + $3,"coalesce($2 + $4, $2, $4)"}', '$2 / nullif($1, 0)', true
+  FROM (VALUES ('smallint'), ('integer'), ('bigint'), ('numeric')) AS t (name);
+
+INSERT INTO kafka.rollup_aggregate (aggregate, states, merges, final, built_in)
+SELECT format('pg_catalog.%s(%s)', f.name, t.name),
+       '{count($1),sum($1::numeric),sum($1::numeric * $1::numeric)}',
+       '{$1 + $4,"coalesce($2 + $5, $2, $5)","coalesce($3 + $6, $3, $6)"}',
+       format('kafka.numeric_%s($1, $2, $3, %s)', f.final, f.is_sample::text), true
+  FROM (VALUES ('variance', 'variance', true), ('var_samp', 'variance', true),
+               ('var_pop', 'variance', false), ('stddev', 'stddev', true),
+               ('stddev_samp', 'stddev', true), ('stddev_pop', 'stddev', false)
+       ) AS f (name, final, is_sample),
+       (VALUES ('smallint'), ('integer'), ('bigint'), ('numeric')) AS t (name);
+
+-- By time: the value, and the place of its row in the order. With two
+-- arguments $3 and $4 are the message's partition and offset.
+INSERT INTO kafka.rollup_aggregate (aggregate, states, merges, final, built_in)
+SELECT format('kafka.%s(anyelement,timestamp with time zone%s)', f.name, t.arguments),
+       ARRAY(SELECT format('kafka.%s($%s, $2, $3, $4)', f.name, i)
+               FROM generate_series(1, 4) AS i),
+       ARRAY(SELECT format(
+               'CASE WHEN $2 IS NULL OR $6 %1$s $2 OR $6 = $2 AND ('
+               'coalesce($7, -2147483648) %1$s coalesce($3, -2147483648) OR '
+               'coalesce($7, -2147483648) = coalesce($3, -2147483648) AND '
+               'coalesce($8, -1) %1$s coalesce($4, -1)) THEN $%2$s ELSE $%3$s END',
+               f.operator, i + 4, i)
+               FROM generate_series(1, 4) AS i),
+       '$1', true
+  FROM (VALUES ('first', '<'), ('last', '>')) AS f (name, operator),
+       (VALUES (''), (',integer,bigint')) AS t (arguments);
+
+GRANT SELECT ON kafka.rollup_aggregate TO PUBLIC;
+
+CREATE FUNCTION kafka.create_rollup(
+  name text,
+  query text,
+  start_at timestamptz DEFAULT NULL,
+  start_offsets jsonb DEFAULT NULL,
+  start_group text DEFAULT NULL,
+  schedule text DEFAULT NULL,
+  expect text DEFAULT NULL,
+  late_limit interval DEFAULT NULL,
+  future_limit interval DEFAULT NULL,
+  options jsonb DEFAULT '{}')
+RETURNS regclass
+AS 'MODULE_PATHNAME', 'kafka_create_rollup'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.create_rollup(text, text, timestamptz, jsonb, text, text, text, interval, interval, jsonb) IS
+'makes a rollup: a view name over a table that CALL kafka.run_rollups(name) keeps up to date with what query, a SELECT that groups one Kafka foreign table, makes of its messages. It starts at the beginning, or at start_at, start_offsets or the committed offsets of start_group; messages that do not meet expect, are later than late_limit or more than future_limit ahead become dead letters';

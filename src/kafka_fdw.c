@@ -27,6 +27,7 @@ char *kafka_allowed_brokers = NULL;
 bool kafka_enable_pushdown = true;
 double kafka_max_scan_bytes = -1;
 int kafka_progress_interval_ms = 10000;
+bool kafka_enable_runs = true;
 
 void
 _PG_init(void)
@@ -51,6 +52,10 @@ _PG_init(void)
 							"0 turns them off.", &kafka_progress_interval_ms,
 							10000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL,
 							NULL, NULL);
+	DefineCustomBoolVariable(
+		"kafka_fdw.enable_runs", "Lets rollups run.",
+		"Off on copies of a database whose original goes on running.",
+		&kafka_enable_runs, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("kafka_fdw");
 }
 

@@ -209,5 +209,6 @@ extern char *kafka_allowed_brokers;
 extern bool kafka_enable_pushdown;
 extern double kafka_max_scan_bytes; /* negative is off */
 extern int kafka_progress_interval_ms;
+extern bool kafka_enable_runs;
 
 #endif /* KAFKA_OPTION_H */

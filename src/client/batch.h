@@ -77,18 +77,31 @@ typedef struct KafkaBatch
 	int start;
 	int end;
 	int current;
+
+	/* Of batch.c alone */
+	struct KafkaBatchChunk *chunks; /* bytes; the one being filled first */
+	struct KafkaBatchChunk *spare;  /* empty, kept by kafka_batch_reset */
+	struct KafkaBatchTopic *topics; /* names, of all messages so far */
+	MemoryContext notes;            /* descriptions */
+	MemoryContextCallback callback;
 } KafkaBatch;
 
 /* An empty batch for a foreign table, in a new child of the current context. */
 extern KafkaBatch *kafka_batch_create(Oid relid);
 
-/* Empties a batch, and keeps it. */
+/*
+ * Empties a batch, and keeps it and most of its memory for the next messages.
+ * What armed scans return is nothing then, until start and end are set.
+ */
 extern void kafka_batch_reset(KafkaBatch *batch);
 
 /* Frees a batch. */
 extern void kafka_batch_destroy(KafkaBatch *batch);
 
-/* Appends a copy of a message. */
+/*
+ * Appends a copy of a message.  Neither this nor kafka_batch_add_entry changes
+ * start and end.
+ */
 extern void kafka_batch_add(KafkaBatch *batch, const KafkaMessage *message);
 
 /* Appends a copy of an entry; stage and what belongs to it are not copied. */
@@ -97,14 +110,20 @@ extern void kafka_batch_add_entry(KafkaBatch *batch,
 
 /*
  * Entry index as a message: kafka_message_timestamp and kafka_message_header
- * work on it as on one that comes from a broker.
+ * work on it as on one that comes from a broker.  It is valid until the batch
+ * is added to.
  */
 extern void kafka_batch_message(const KafkaBatch *batch, int index,
 								KafkaMessage *message);
 
+/* Finds an entry's header number index; see kafka_message_header. */
+extern bool kafka_batch_entry_header(const KafkaBatchEntry *entry, int index,
+									 const char **name, const char **value,
+									 size_t *length);
+
 /*
  * Puts an entry aside, so that scans do not return it any more.  description
- * is copied.  An entry that is aside already stays as it is.
+ * may be NULL, and is copied.  An entry that is aside already stays as it is.
  */
 extern void kafka_batch_put_aside(KafkaBatch *batch, int index,
 								  KafkaFaultStage stage, int sqlerrcode,
@@ -123,5 +142,17 @@ extern KafkaBatch *kafka_batch_arm(KafkaBatch *batch);
 
 /* The armed batch if it stands for this table, else NULL. */
 extern KafkaBatch *kafka_batch_armed_for(Oid relid);
+
+/*
+ * Has the planner reckon with a batch of so many messages wherever it plans a
+ * scan of the table, until told otherwise with InvalidOid, which the caller
+ * does on error too.  Else it takes a scan for one of a topic, maybe of
+ * millions of messages, and sorts where it could hash.  Planning may run
+ * queries of its own, to estimate by them, so a batch is not armed for it.
+ */
+extern void kafka_batch_plan_for(Oid relid, double nmessages);
+
+/* That number; -1 when a scan of the table is to read topics. */
+extern double kafka_batch_planned_messages(Oid relid);
 
 #endif /* KAFKA_BATCH_H */

@@ -57,6 +57,13 @@ extern void kafka_client_release(KafkaClient *client);
 /* Destroys this backend's idle handles; returns how many there were. */
 extern int kafka_client_disconnect_all(void);
 
+/*
+ * The cluster's id as the brokers tell it, palloc'd; NULL when unknown.  It
+ * comes with the metadata, so after any other question it is there at once;
+ * else this blocks up to connect_timeout.
+ */
+extern char *kafka_client_cluster_id(KafkaClient *client);
+
 /* Version text of the library at run time, for example "2.0.2". */
 extern const char *kafka_client_library_version(void);
 
@@ -80,6 +87,13 @@ typedef struct KafkaTopic
 extern KafkaTopic *kafka_client_describe_topics(KafkaClient *client,
 												char *const *names,
 												int ntopics);
+
+/*
+ * The partitions that the topic had when this handle last described it,
+ * palloc'd: a guess at those it has.  False when it never did.
+ */
+extern bool kafka_client_recall_topic(KafkaClient *client, const char *name,
+									  KafkaTopic *topic);
 
 /*
  * Describes the topics that the role may see and whose whole name matches a
@@ -112,6 +126,21 @@ extern KafkaTopicSettings kafka_client_topic_settings(KafkaClient *client,
 													  const char *topic,
 													  bool fresh);
 
+/*
+ * Sends the question that kafka_client_topic_settings would, if it would, and
+ * does not wait for the answer.
+ */
+extern void kafka_client_request_settings(KafkaClient *client,
+										  const char *topic, bool fresh);
+
+/*
+ * The settings as this handle last heard them, however long ago: a guess at
+ * what they are.  False when it never did.
+ */
+extern bool kafka_client_recall_settings(KafkaClient *client,
+										 const char *topic,
+										 KafkaTopicSettings *settings);
+
 /* ----------------------------------------------------------------
  * lookup.c: offsets
  * ----------------------------------------------------------------
@@ -136,12 +165,27 @@ typedef struct KafkaLookup
 } KafkaLookup;
 
 /*
- * Answers all lookups in one round trip per leader.  A partition may stand in
- * the array only once: librdkafka gives every entry of it the last one's
- * answer.  Waits through leader elections, up to fetch_timeout.
+ * Answers all lookups, in one round trip per leader as long as a partition
+ * does not stand in the array more than eight times.  Waits through leader
+ * elections, up to fetch_timeout.
  */
 extern void kafka_client_lookup(KafkaClient *client, KafkaLookup *lookups,
 								int nlookups);
+
+/* Lookups under way, in the memory context that was current. */
+typedef struct KafkaLookupAhead KafkaLookupAhead;
+
+/*
+ * Asks without waiting, for what is likely to be wanted: it is tried once, and
+ * an error is no more than that there is no answer.  The lookups must stay
+ * where they are until kafka_client_lookup_finish, which waits and tells
+ * whether all are answered; it is to be called unless there is an error.
+ */
+extern KafkaLookupAhead *kafka_client_lookup_begin(KafkaClient *client,
+												   KafkaLookup *lookups,
+												   int nlookups);
+extern bool kafka_client_lookup_finish(KafkaClient *client,
+									   KafkaLookupAhead *ahead);
 
 /* ----------------------------------------------------------------
  * group.c: consumer groups
@@ -192,7 +236,8 @@ typedef struct KafkaMessage
 	size_t payload_length;
 	const char *key; /* NULL for none, which "" is not */
 	size_t key_length;
-	void *native;
+	void *native; /* the library's; NULL for one of a batch */
+	const struct KafkaBatchEntry *entry; /* of a batch; else NULL */
 } KafkaMessage;
 
 typedef struct KafkaCursorStats
@@ -201,6 +246,7 @@ typedef struct KafkaCursorStats
 	int64 bytes;    /* of their keys and payloads */
 	int64 planned;  /* offsets in all ranges */
 	int64 passed;   /* of these, offsets already behind us */
+	int64 lost;     /* of these, removed before they could be read */
 	int64 wait_us;  /* time spent waiting for brokers */
 	int parts_open; /* partitions not yet done */
 } KafkaCursorStats;
@@ -229,6 +275,15 @@ extern bool kafka_cursor_next(KafkaCursor *cursor, KafkaMessage *message);
 
 extern const KafkaCursorStats *kafka_cursor_stats(const KafkaCursor *cursor);
 
+/*
+ * The position reached in a partition: every offset of the ranges below it has
+ * been handed out, or is known not to exist (markers, aborted and compacted
+ * records).  The end snapshot when the partition is done, KAFKA_NO_OFFSET when
+ * the cursor does not read it.
+ */
+extern int64 kafka_cursor_position(const KafkaCursor *cursor,
+								   const char *topic, int32 partition);
+
 /* Describes up to a few partitions still being read, for a notice. */
 extern char *kafka_cursor_describe_open(const KafkaCursor *cursor);
 
@@ -241,7 +296,8 @@ extern int64 kafka_message_timestamp(const KafkaMessage *message,
 
 /*
  * The record's header number index, from 0; false when there are no more.
- * value is NULL for a null value.
+ * value is NULL for a null value.  name is the library's, or palloc'd in the
+ * current context for a message of a batch.
  */
 extern bool kafka_message_header(const KafkaMessage *message, int index,
 								 const char **name, const char **value,

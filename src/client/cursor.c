@@ -32,6 +32,7 @@
  */
 #include "postgres.h"
 
+#include "client/batch.h"
 #include "client/cursor.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -188,6 +189,29 @@ const KafkaCursorStats *
 kafka_cursor_stats(const KafkaCursor *cursor)
 {
 	return &cursor->stats;
+}
+
+/*
+ * Messages that wait in the local batch have not been looked at yet, so a
+ * part's position is that of the message handed out last.  It may be past the
+ * end snapshot, when that is how the end was seen; what is there was not read.
+ */
+int64
+kafka_cursor_position(const KafkaCursor *cursor, const char *topic,
+					  int32 partition)
+{
+	for (int i = 0; i < cursor->nparts; i++)
+	{
+		const KafkaCursorPart *part = &cursor->parts[i];
+
+		if (part->read.partition != partition ||
+			strcmp(part->read.topic, topic) != 0)
+			continue;
+		if (part->state == KAFKA_PART_DONE)
+			return part->read.end;
+		return Min(part->position, part->read.end);
+	}
+	return KAFKA_NO_OFFSET;
 }
 
 /* ----------------------------------------------------------------
@@ -535,6 +559,7 @@ export_message(const rd_kafka_message_t *native, const char *topic,
 	message->key = native->key;
 	message->key_length = native->key_len;
 	message->native = unconstify(rd_kafka_message_t *, native);
+	message->entry = NULL;
 }
 
 bool
@@ -579,8 +604,14 @@ int64
 kafka_message_timestamp(const KafkaMessage *message, bool *log_append_time)
 {
 	rd_kafka_timestamp_type_t type;
-	int64 time_ms = rd_kafka_message_timestamp(message->native, &type);
+	int64 time_ms;
 
+	if (message->native == NULL)
+	{
+		*log_append_time = message->entry->log_append_time;
+		return message->entry->timestamp_ms;
+	}
+	time_ms = rd_kafka_message_timestamp(message->native, &type);
 	*log_append_time = (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME);
 	return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms;
 }
@@ -592,6 +623,9 @@ kafka_message_header(const KafkaMessage *message, int index, const char **name,
 	rd_kafka_headers_t *headers;
 	const void *bytes;
 
+	if (message->native == NULL)
+		return kafka_batch_entry_header(message->entry, index, name, value,
+										length);
 	if (rd_kafka_message_headers(message->native, &headers) !=
 			RD_KAFKA_RESP_ERR_NO_ERROR ||
 		rd_kafka_header_get_all(headers, index, name, &bytes, length) !=

@@ -11,7 +11,8 @@
  * the queues of the partitions it has read, and they are emptied first; and
  * since there may be other ways to wait for ever, and a backend must not,
  * rd_kafka_destroy runs on a thread of its own that the backend can leave
- * behind.
+ * behind.  That thread also waits for the handle's calls under way (call.c),
+ * which end with their slice at the latest.
  *
  * IDENTIFICATION
  *		src/client/handle.c
@@ -28,6 +29,7 @@
 
 #include "client/handle.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 
 int64
 kafka_clock_us(void)
@@ -121,16 +123,20 @@ kafka_handle_open(KafkaClient *client, const KafkaConnectionOptions *opts)
 /* A handle that is being destroyed on a thread. */
 typedef struct KafkaHandleEnd
 {
+	struct KafkaHandleEnd *next; /* of those left behind */
 	rd_kafka_t *rk;
 	int event_fd;
+	KafkaCall *calls;   /* under way; they go first */
+	int64 calls_end_us; /* by then they are done; 0 if they are now */
 	bool done;
 	bool left_behind; /* nobody waits; the thread frees this */
+	bool told_of;
 } KafkaHandleEnd;
 
-/* Guards the members of KafkaHandleEnd and the counter. */
+/* Guards the members of KafkaHandleEnd and the list of those left behind. */
 static pthread_mutex_t end_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t end_done;
-static int ends_left_behind = 0;
+static KafkaHandleEnd *ends_left_behind = NULL;
 
 void
 kafka_handle_initialize(void)
@@ -158,13 +164,24 @@ kafka_thread_start(pthread_t *thread, void *(*function)(void *), void *arg)
 }
 
 static void
-destroy_handle(rd_kafka_t *rk, int event_fd)
+destroy_handle(rd_kafka_t *rk, int event_fd, KafkaCall *calls)
 {
+	kafka_calls_join(calls);
 	rd_kafka_destroy(rk);
 
 	/* Only now does no thread of the library write to it. */
 	if (event_fd >= 0)
 		close(event_fd);
+}
+
+static void
+forget_end(KafkaHandleEnd *end)
+{
+	KafkaHandleEnd **link = &ends_left_behind;
+
+	while (*link != end)
+		link = &(*link)->next;
+	*link = end->next;
 }
 
 static void *
@@ -173,12 +190,12 @@ run_end(void *arg)
 	KafkaHandleEnd *end = (KafkaHandleEnd *) arg;
 	bool left_behind;
 
-	destroy_handle(end->rk, end->event_fd);
+	destroy_handle(end->rk, end->event_fd, end->calls);
 	pthread_mutex_lock(&end_mutex);
 	end->done = true;
 	left_behind = end->left_behind;
 	if (left_behind)
-		ends_left_behind--;
+		forget_end(end);
 	pthread_cond_broadcast(&end_done);
 	pthread_mutex_unlock(&end_mutex);
 	if (left_behind)
@@ -186,40 +203,56 @@ run_end(void *arg)
 	return NULL;
 }
 
-/* Destroys a handle on a thread, and waits for it, but not for ever. */
-static void
-end_handle(rd_kafka_t *rk, int event_fd)
+/*
+ * Waits for the end of a handle, but not for ever; false when it is left
+ * behind.  One with calls under way is not waited for, since the session may
+ * go on meanwhile.  A process that ends waits in any case: what its threads
+ * do while it takes itself apart is better over.
+ */
+static bool
+await_end(KafkaHandleEnd *end)
 {
 	int64 deadline_us = kafka_clock_us() + END_PATIENCE_MS * 1000;
 	struct timespec until = {deadline_us / 1000000,
 							 (deadline_us % 1000000) * 1000};
-	KafkaHandleEnd *end = calloc(1, sizeof(KafkaHandleEnd));
-	pthread_t thread;
 	bool done;
 
-	if (end)
-	{
-		end->rk = rk;
-		end->event_fd = event_fd;
-	}
-	if (end == NULL || !kafka_thread_start(&thread, run_end, end))
-	{
-		free(end);
-		destroy_handle(rk, event_fd);
-		return;
-	}
 	pthread_mutex_lock(&end_mutex);
-	while (!end->done &&
+	while (!end->done && (end->calls_end_us == 0 || proc_exit_inprogress) &&
 		   pthread_cond_timedwait(&end_done, &end_mutex, &until) != ETIMEDOUT)
 		;
 	done = end->done;
 	if (!done)
 	{
 		end->left_behind = true;
-		ends_left_behind++;
+		end->next = ends_left_behind;
+		ends_left_behind = end;
 	}
 	pthread_mutex_unlock(&end_mutex);
-	if (done)
+	return done;
+}
+
+/* Destroys a handle on a thread. */
+static void
+end_handle(rd_kafka_t *rk, int event_fd, KafkaCall *calls)
+{
+	KafkaHandleEnd *end = calloc(1, sizeof(KafkaHandleEnd));
+	pthread_t thread;
+
+	if (end)
+	{
+		end->rk = rk;
+		end->event_fd = event_fd;
+		end->calls = calls;
+		end->calls_end_us = kafka_calls_deadline(calls);
+	}
+	if (end == NULL || !kafka_thread_start(&thread, run_end, end))
+	{
+		free(end);
+		destroy_handle(rk, event_fd, calls);
+		return;
+	}
+	if (await_end(end))
 	{
 		pthread_join(thread, NULL);
 		free(end);
@@ -228,16 +261,31 @@ end_handle(rd_kafka_t *rk, int event_fd)
 		pthread_detach(thread);
 }
 
+/* Counts the handles that ought to have ended by now, each of them once. */
+static int
+count_overdue(void)
+{
+	int64 now_us = kafka_clock_us();
+	int count = 0;
+
+	pthread_mutex_lock(&end_mutex);
+	for (KafkaHandleEnd *end = ends_left_behind; end; end = end->next)
+	{
+		if (end->told_of ||
+			(end->calls_end_us != 0 &&
+			 now_us < end->calls_end_us + END_PATIENCE_MS * 1000))
+			continue;
+		end->told_of = true;
+		count++;
+	}
+	pthread_mutex_unlock(&end_mutex);
+	return count;
+}
+
 void
 kafka_handle_warn_left_behind(void)
 {
-	static int warned = 0;
-	int count;
-
-	pthread_mutex_lock(&end_mutex);
-	count = ends_left_behind;
-	pthread_mutex_unlock(&end_mutex);
-	if (count > warned)
+	if (count_overdue() > 0)
 		ereport(
 			WARNING,
 			(errcode(ERRCODE_WARNING),
@@ -245,7 +293,6 @@ kafka_handle_warn_left_behind(void)
 			 errdetail(
 				 "librdkafka %s is still at it. The handle's threads and connections stay until it is done or the session ends.",
 				 rd_kafka_version_str())));
-	warned = count;
 }
 
 /* A topic of which a handle has read partitions. */
@@ -334,12 +381,12 @@ kafka_handle_destroy(KafkaClient *client)
 	if (client->creator == getpid())
 	{
 		empty_read_topics(client);
+		kafka_topics_free(client);
 		if (client->main_queue)
 			rd_kafka_queue_destroy(client->main_queue);
 		if (client->rk)
-			end_handle(client->rk, client->event_fd);
+			end_handle(client->rk, client->event_fd, client->calls);
 	}
-	kafka_settings_free(client);
 	free(client->advertised);
 	free(client->brokers);
 	free(client);

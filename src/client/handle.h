@@ -46,11 +46,23 @@ typedef struct KafkaClientFault
 typedef struct KafkaSettingsEntry
 {
 	struct KafkaSettingsEntry *next;
+	rd_kafka_queue_t *queue;  /* where the answer will be, NULL if not asked */
+	uint64 queue_acquisition; /* during which use of the handle it was asked */
+	bool answered;            /* the rest is valid: the last answer */
 	int64 asked_at_ms;
-	uint64 acquisition; /* during which use of the handle they were asked */
+	uint64 acquisition;
 	KafkaTopicSettings settings;
 	char topic[FLEXIBLE_ARRAY_MEMBER];
 } KafkaSettingsEntry;
+
+/* The partitions that a topic had when it was last described. */
+typedef struct KafkaSeenTopic
+{
+	struct KafkaSeenTopic *next;
+	int32 *partitions;
+	int npartitions;
+	char name[FLEXIBLE_ARRAY_MEMBER];
+} KafkaSeenTopic;
 
 /*
  * Allocated by malloc, not palloc: an idle handle outlives every memory
@@ -90,7 +102,10 @@ struct KafkaClient
 	int64 waited_ms; /* how long the call that failed tried */
 	KafkaClientFault fault;
 	KafkaSettingsEntry *settings;
-	uint64 acquisition; /* how many times it has been acquired */
+	KafkaSeenTopic *seen_topics;
+	struct KafkaCall *calls; /* not freed yet; see call.c */
+	int slice_ms;            /* for the first try of a call; may be 0 */
+	uint64 acquisition;      /* how many times it has been acquired */
 	struct KafkaReadTopic *read_topics; /* whose partitions it has read */
 	char *advertised; /* leaders' addresses as last told, or NULL */
 };
@@ -169,13 +184,79 @@ extern rd_kafka_event_t *kafka_client_await_event(KafkaClient *client,
 												  rd_kafka_queue_t *queue,
 												  int timeout_ms);
 
+/* call.c */
+
+/* A call of the library on a thread; the backend reads it once it is done. */
+typedef struct KafkaCall
+{
+	struct KafkaCall *next; /* of the handle's */
+	rd_kafka_t *rk;
+	int event_fd;
+	int timeout_ms;
+	int64 begin_us; /* monotonic clock */
+	pthread_t thread;
+	bool threaded;
+	bool done;
+
+	/* The question: a list of times, or a topic, NULL for all of them */
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_topic_t *rkt;
+
+	/* The answer, in list or here */
+	rd_kafka_resp_err_t err;
+	const rd_kafka_metadata_t *metadata;
+} KafkaCall;
+
 /*
- * Growing slices for calls of the library that block: short at first, so that
- * a quick answer is had at once, and never so long that a cancel request
- * waits for a second.
+ * How long a call may take before its question is asked again: twice as long
+ * each time.  At first little, because an answer can get lost, with the broker
+ * that it was to come from.  In the end much, because that of a slow broker
+ * must not be given up on for ever; but not all the time there is, since a
+ * call under way keeps its handle from ending.
  */
 #define KAFKA_FIRST_SLICE_MS 100
-#define KAFKA_MAX_SLICE_MS 900
+#define KAFKA_MAX_SLICE_MS 4000
+
+/* The same where the call keeps the backend from hearing interrupts. */
+#define KAFKA_DEAF_SLICE_MS 900
+
+/*
+ * Asks for the times in list, which the call owns from now on, or for the
+ * metadata of a topic, of all with NULL.
+ */
+extern KafkaCall *kafka_call_times(KafkaClient *client,
+								   rd_kafka_topic_partition_list_t *list,
+								   int timeout_ms);
+extern KafkaCall *kafka_call_metadata(KafkaClient *client, const char *topic,
+									  int timeout_ms);
+
+/* Waits until the call is done; interruptible, and serves events meanwhile. */
+extern void kafka_call_await(KafkaClient *client, KafkaCall *call);
+
+/* Frees a call that is done, with its answer. */
+extern void kafka_call_free(KafkaClient *client, KafkaCall *call);
+
+/*
+ * When the last of a list of calls must be done, by the monotonic clock; 0 if
+ * all are now.
+ */
+extern int64 kafka_calls_deadline(const KafkaCall *calls);
+
+/*
+ * Waits for a list of calls and frees them.  Runs on any thread, so: no
+ * PostgreSQL calls.
+ */
+extern void kafka_calls_join(KafkaCall *calls);
+
+/*
+ * How long the first try of a call may take, and the next after one of
+ * slice_ms: never more than is left of the time for all of them.
+ */
+extern int kafka_slice_first(const KafkaClient *client, int64 left_ms);
+extern int kafka_slice_next(int slice_ms, int64 left_ms);
+
+/* Remembers how long an answer took, for the first tries that follow. */
+extern void kafka_slice_note(KafkaClient *client, int64 took_ms);
 
 /* error.c */
 
@@ -200,6 +281,8 @@ extern void kafka_client_raise(KafkaClient *client, KafkaDoing doing,
 extern bool kafka_error_is_transient(rd_kafka_resp_err_t code);
 
 /* topic.c */
-extern void kafka_settings_free(KafkaClient *client);
+
+/* Frees what a handle knows of topics; before the library's part ends. */
+extern void kafka_topics_free(KafkaClient *client);
 
 #endif /* KAFKA_HANDLE_H */

@@ -30,6 +30,9 @@
  */
 #define GRACE_AFTER_ALL_DOWN_MS 1000
 
+/* Topics that are asked for at a time: each has a thread. */
+#define MAX_CALLS 8
+
 /* ----------------------------------------------------------------
  * Metadata
  * ----------------------------------------------------------------
@@ -79,35 +82,46 @@ note_advertised(KafkaClient *client, const rd_kafka_metadata_t *metadata)
 	client->advertised = used ? strdup(list) : NULL;
 }
 
+/* The answer of a call is there: a broker has been reached. */
+static void
+note_answer(KafkaClient *client, const KafkaCall *call)
+{
+	kafka_slice_note(client, (kafka_clock_us() - call->begin_us) / 1000);
+	client->answered = true;
+	client->all_down = false;
+	client->fault.code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	note_advertised(client, call->metadata);
+}
+
 /*
- * Asks for the metadata of one topic, or of all with rkt NULL; the caller
- * frees the answer.  Blocks in slices up to connect_timeout.
+ * Asks for the metadata of one topic, or of all with NULL, up to
+ * connect_timeout; the caller frees the call that has the answer.  first is
+ * the first try, if that is under way already.
  */
-static const rd_kafka_metadata_t *
-ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
+static KafkaCall *
+ask_metadata(KafkaClient *client, const char *topic, KafkaCall *first)
 {
 	int64 begin_ms = kafka_clock_ms();
 	int64 down_since_ms = 0;
-	int slice_ms = KAFKA_FIRST_SLICE_MS;
+	int slice_ms = kafka_slice_first(client, client->connect_timeout_ms);
+	KafkaCall *call = first;
 
 	for (;;)
 	{
-		const rd_kafka_metadata_t *metadata;
 		rd_kafka_resp_err_t err;
 		int64 now_ms;
 
-		/* Here too: many quick answers in a row take long as well. */
-		CHECK_FOR_INTERRUPTS();
-		err = rd_kafka_metadata(client->rk, rkt == NULL, rkt, &metadata,
-								slice_ms);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (call == NULL)
+			call = kafka_call_metadata(client, topic, slice_ms);
+		kafka_call_await(client, call);
+		if (call->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
-			client->answered = true;
-			client->all_down = false;
-			client->fault.code = RD_KAFKA_RESP_ERR_NO_ERROR;
-			note_advertised(client, metadata);
-			return metadata;
+			note_answer(client, call);
+			return call;
 		}
+		err = call->err;
+		kafka_call_free(client, call);
+		call = NULL;
 		CHECK_FOR_INTERRUPTS();
 		kafka_client_serve_events(client);
 		now_ms = kafka_clock_ms();
@@ -120,7 +134,8 @@ ask_metadata(KafkaClient *client, rd_kafka_topic_t *rkt)
 			!kafka_error_is_transient(err))
 			kafka_client_raise(client, KAFKA_DOING_CONNECT, err, NULL, NULL,
 							   -1);
-		slice_ms = Min(slice_ms * 2, KAFKA_MAX_SLICE_MS);
+		slice_ms = kafka_slice_next(slice_ms, client->connect_timeout_ms -
+												  client->waited_ms);
 	}
 }
 
@@ -158,27 +173,20 @@ compare_topics(const void *a, const void *b)
 static KafkaTopic *
 list_topics(KafkaClient *client, int *ntopics)
 {
-	const rd_kafka_metadata_t *metadata = ask_metadata(client, NULL);
-	KafkaTopic *topics = NULL;
+	KafkaCall *call = ask_metadata(client, NULL, NULL);
+	const rd_kafka_metadata_t *metadata = call->metadata;
+	KafkaTopic *topics =
+		palloc(sizeof(KafkaTopic) * Max(metadata->topic_cnt, 1));
 	int count = 0;
 
-	PG_TRY();
+	for (int i = 0; i < metadata->topic_cnt; i++)
 	{
-		topics = palloc(sizeof(KafkaTopic) * Max(metadata->topic_cnt, 1));
-		for (int i = 0; i < metadata->topic_cnt; i++)
-		{
-			rd_kafka_resp_err_t err = metadata->topics[i].err;
+		rd_kafka_resp_err_t err = metadata->topics[i].err;
 
-			if (err == RD_KAFKA_RESP_ERR_NO_ERROR ||
-				kafka_error_is_transient(err))
-				copy_topic(&topics[count++], &metadata->topics[i]);
-		}
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || kafka_error_is_transient(err))
+			copy_topic(&topics[count++], &metadata->topics[i]);
 	}
-	PG_FINALLY();
-	{
-		rd_kafka_metadata_destroy(metadata);
-	}
-	PG_END_TRY();
+	kafka_call_free(client, call);
 	qsort(topics, count, sizeof(KafkaTopic), compare_topics);
 	*ntopics = count;
 	return topics;
@@ -228,44 +236,88 @@ read_topic_answer(const rd_kafka_metadata_t *metadata, KafkaTopic *topic,
 	return true;
 }
 
+static KafkaSeenTopic *
+find_seen(KafkaClient *client, const char *name)
+{
+	KafkaSeenTopic *seen;
+
+	for (seen = client->seen_topics; seen; seen = seen->next)
+	{
+		if (strcmp(seen->name, name) == 0)
+			break;
+	}
+	return seen;
+}
+
+/* Remembers a topic's partitions; without memory, nothing. */
 static void
-describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic)
+note_seen(KafkaClient *client, const KafkaTopic *topic)
+{
+	size_t size = sizeof(int32) * Max(topic->npartitions, 1);
+	KafkaSeenTopic *seen = find_seen(client, topic->name);
+	int32 *partitions = malloc(size);
+
+	if (partitions && seen == NULL)
+	{
+		seen = calloc(1, offsetof(KafkaSeenTopic, name) + strlen(topic->name) +
+							 1);
+		if (seen)
+		{
+			strcpy(seen->name, topic->name);
+			seen->next = client->seen_topics;
+			client->seen_topics = seen;
+		}
+	}
+	if (partitions == NULL || seen == NULL)
+	{
+		free(partitions);
+		return;
+	}
+	memcpy(partitions, topic->partitions, sizeof(int32) * topic->npartitions);
+	free(seen->partitions);
+	seen->partitions = partitions;
+	seen->npartitions = topic->npartitions;
+}
+
+bool
+kafka_client_recall_topic(KafkaClient *client, const char *name,
+						  KafkaTopic *topic)
+{
+	const KafkaSeenTopic *seen = find_seen(client, name);
+
+	if (seen == NULL)
+		return false;
+	topic->name = pstrdup(name);
+	topic->npartitions = seen->npartitions;
+	topic->partitions = palloc(sizeof(int32) * Max(seen->npartitions, 1));
+	memcpy(topic->partitions, seen->partitions,
+		   sizeof(int32) * seen->npartitions);
+	return true;
+}
+
+/* first is the first try, or NULL. */
+static void
+describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic,
+			   KafkaCall *first)
 {
 	int64 begin_ms = kafka_clock_ms();
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	KafkaCall *call = ask_metadata(client, name, first);
 
-	for (;;)
+	while (!read_topic_answer(call->metadata, topic, &err) &&
+		   kafka_clock_ms() - begin_ms < client->fetch_timeout_ms)
 	{
-		rd_kafka_topic_t *rkt = rd_kafka_topic_new(client->rk, name, NULL);
-		const rd_kafka_metadata_t *volatile metadata = NULL;
-		bool settled = false;
-
-		if (rkt == NULL)
-			kafka_client_raise(client, KAFKA_DOING_CONNECT,
-							   rd_kafka_last_error(), NULL, name, -1);
-		PG_TRY();
-		{
-			metadata = ask_metadata(client, rkt);
-			settled = read_topic_answer(metadata, topic, &err);
-		}
-		PG_FINALLY();
-		{
-			if (metadata)
-				rd_kafka_metadata_destroy(metadata);
-			rd_kafka_topic_destroy(rkt);
-		}
-		PG_END_TRY();
-		if (settled)
-			break;
-		if (kafka_clock_ms() - begin_ms >= client->fetch_timeout_ms)
-			break;
+		kafka_call_free(client, call);
 		kafka_client_wait(client, KAFKA_RETRY_PAUSE_MS);
+		call = ask_metadata(client, name, NULL);
 	}
+	kafka_call_free(client, call);
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		raise_unknown_topic(client, name);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		kafka_client_raise(client, KAFKA_DOING_ADMIN, err,
 						   rd_kafka_err2str(err), name, -1);
+	note_seen(client, topic);
 }
 
 KafkaTopic *
@@ -273,9 +325,19 @@ kafka_client_describe_topics(KafkaClient *client, char *const *names,
 							 int ntopics)
 {
 	KafkaTopic *topics = palloc0(sizeof(KafkaTopic) * Max(ntopics, 1));
+	KafkaCall *calls[MAX_CALLS];
 
 	for (int i = 0; i < ntopics; i++)
-		describe_topic(client, names[i], &topics[i]);
+	{
+		int next = i % MAX_CALLS;
+
+		/* The first tries of the next few at once. */
+		for (int j = 0; next == 0 && j < Min(ntopics - i, MAX_CALLS); j++)
+			calls[j] = kafka_call_metadata(
+				client, names[i + j],
+				kafka_slice_first(client, client->connect_timeout_ms));
+		describe_topic(client, names[i], &topics[i], calls[next]);
+	}
 	return topics;
 }
 
@@ -299,7 +361,7 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
 									DEFAULT_COLLATION_OID, 0, NULL))
 			continue;
 		if (topics[i].npartitions == 0)
-			describe_topic(client, name, &topics[i]);
+			describe_topic(client, name, &topics[i], NULL);
 		topics[kept++] = topics[i];
 	}
 	*ntopics = kept;
@@ -311,16 +373,17 @@ kafka_client_match_topics(KafkaClient *client, const char *pattern,
  * ----------------------------------------------------------------
  */
 
-void
-kafka_settings_free(KafkaClient *client)
+static KafkaSettingsEntry *
+find_settings(KafkaClient *client, const char *topic)
 {
-	while (client->settings)
-	{
-		KafkaSettingsEntry *next = client->settings->next;
+	KafkaSettingsEntry *entry;
 
-		free(client->settings);
-		client->settings = next;
+	for (entry = client->settings; entry; entry = entry->next)
+	{
+		if (strcmp(entry->topic, topic) == 0)
+			break;
 	}
+	return entry;
 }
 
 static int64
@@ -376,71 +439,171 @@ read_settings(const rd_kafka_event_t *event, KafkaTopicSettings *settings)
 	}
 }
 
-/* Sends the question and waits for the answer, not longer than fetch_timeout.
- */
+/* Sends the question; the answer will be in the entry's queue. */
 static void
-ask_settings(KafkaClient *client, const char *topic,
-			 KafkaTopicSettings *settings)
+send_question(KafkaClient *client, KafkaSettingsEntry *entry)
 {
-	rd_kafka_ConfigResource_t *resource;
-	rd_kafka_AdminOptions_t *options;
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
-	rd_kafka_event_t *volatile event = NULL;
+	rd_kafka_ConfigResource_t *resource =
+		rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, entry->topic);
+	rd_kafka_AdminOptions_t *options =
+		rd_kafka_AdminOptions_new(client->rk,
+								  RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
 	char reason[KAFKA_ERROR_TEXT_MAX];
 
-	resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-	options = rd_kafka_AdminOptions_new(client->rk,
-										RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
 	rd_kafka_AdminOptions_set_request_timeout(options,
 											  client->fetch_timeout_ms, reason,
 											  sizeof(reason));
-	PG_TRY();
+	entry->queue = rd_kafka_queue_new(client->rk);
+	entry->queue_acquisition = client->acquisition;
+	rd_kafka_DescribeConfigs(client->rk, &resource, 1, options, entry->queue);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_ConfigResource_destroy(resource);
+}
+
+static void
+drop_question(KafkaSettingsEntry *entry)
+{
+	if (entry->queue)
+		rd_kafka_queue_destroy(entry->queue);
+	entry->queue = NULL;
+}
+
+/* Is the answer there, and does it do? */
+static bool
+has_answer(const KafkaClient *client, const KafkaSettingsEntry *entry,
+		   bool fresh)
+{
+	return entry->answered &&
+		   kafka_clock_ms() - entry->asked_at_ms < SETTINGS_LIFETIME_MS &&
+		   (!fresh || entry->acquisition == client->acquisition);
+}
+
+static void
+take_answer(KafkaSettingsEntry *entry, rd_kafka_event_t *event)
+{
+	read_settings(event, &entry->settings);
+	rd_kafka_event_destroy(event);
+	drop_question(entry);
+	entry->answered = true;
+	entry->acquisition = entry->queue_acquisition;
+	entry->asked_at_ms = kafka_clock_ms();
+}
+
+/* Finds or makes the entry of a topic. */
+static KafkaSettingsEntry *
+need_settings(KafkaClient *client, const char *topic)
+{
+	KafkaSettingsEntry *entry = find_settings(client, topic);
+
+	if (entry)
+		return entry;
+	entry = calloc(1, offsetof(KafkaSettingsEntry, topic) + strlen(topic) + 1);
+	if (entry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	strcpy(entry->topic, topic);
+	entry->next = client->settings;
+	client->settings = entry;
+	return entry;
+}
+
+/* Sends the question unless an answer that does is there or on its way. */
+static void
+request_settings(KafkaClient *client, KafkaSettingsEntry *entry, bool fresh)
+{
+	if (has_answer(client, entry, fresh))
+		return;
+	if (entry->queue && entry->queue_acquisition != client->acquisition)
+		drop_question(entry); /* nobody waited for it then */
+	if (entry->queue == NULL)
+		send_question(client, entry);
+}
+
+void
+kafka_client_request_settings(KafkaClient *client, const char *topic,
+							  bool fresh)
+{
+	request_settings(client, need_settings(client, topic), fresh);
+}
+
+bool
+kafka_client_recall_settings(KafkaClient *client, const char *topic,
+							 KafkaTopicSettings *settings)
+{
+	KafkaSettingsEntry *entry = find_settings(client, topic);
+
+	if (entry == NULL)
+		return false;
+	if (entry->queue && entry->queue_acquisition == client->acquisition)
 	{
-		rd_kafka_DescribeConfigs(client->rk, &resource, 1, options, queue);
-		event =
-			kafka_client_await_event(client, queue, client->fetch_timeout_ms);
-		read_settings(event, settings);
-	}
-	PG_FINALLY();
-	{
+		rd_kafka_event_t *event = rd_kafka_queue_poll(entry->queue, 0);
+
 		if (event)
-			rd_kafka_event_destroy(event);
-		rd_kafka_ConfigResource_destroy(resource);
-		rd_kafka_AdminOptions_destroy(options);
-		rd_kafka_queue_destroy(queue);
+			take_answer(entry, event);
 	}
-	PG_END_TRY();
+	*settings = entry->settings;
+	return entry->answered;
 }
 
 KafkaTopicSettings
 kafka_client_topic_settings(KafkaClient *client, const char *topic, bool fresh)
 {
-	KafkaSettingsEntry *entry;
-	KafkaTopicSettings settings;
+	KafkaSettingsEntry *entry = need_settings(client, topic);
 
-	for (entry = client->settings; entry; entry = entry->next)
-	{
-		if (strcmp(entry->topic, topic) == 0)
-			break;
-	}
-	if (entry &&
-		kafka_clock_ms() - entry->asked_at_ms < SETTINGS_LIFETIME_MS &&
-		(!fresh || entry->acquisition == client->acquisition))
-		return entry->settings;
+	request_settings(client, entry, fresh);
+	if (!has_answer(client, entry, fresh))
+		take_answer(entry, kafka_client_await_event(client, entry->queue,
+													client->fetch_timeout_ms));
+	return entry->settings;
+}
 
-	ask_settings(client, topic, &settings);
-	if (entry == NULL)
+void
+kafka_topics_free(KafkaClient *client)
+{
+	while (client->settings)
 	{
-		entry =
-			malloc(offsetof(KafkaSettingsEntry, topic) + strlen(topic) + 1);
-		if (entry == NULL)
-			return settings; /* asked again next time */
-		strcpy(entry->topic, topic);
-		entry->next = client->settings;
-		client->settings = entry;
+		KafkaSettingsEntry *entry = client->settings;
+
+		client->settings = entry->next;
+		drop_question(entry);
+		free(entry);
 	}
-	entry->settings = settings;
-	entry->acquisition = client->acquisition;
-	entry->asked_at_ms = kafka_clock_ms();
-	return settings;
+	while (client->seen_topics)
+	{
+		KafkaSeenTopic *seen = client->seen_topics;
+
+		client->seen_topics = seen->next;
+		free(seen->partitions);
+		free(seen);
+	}
+}
+
+char *
+kafka_client_cluster_id(KafkaClient *client)
+{
+	int64 begin_ms = kafka_clock_ms();
+	int slice_ms = 0;
+
+	for (;;)
+	{
+		char *native = rd_kafka_clusterid(client->rk, slice_ms);
+
+		client->waited_ms = kafka_clock_ms() - begin_ms;
+		if (native)
+		{
+			char *id = pstrdup(native);
+
+			rd_kafka_mem_free(client->rk, native);
+			return id;
+		}
+
+		/* Metadata without an id ends the library's wait, ours too. */
+		if (client->answered ||
+			client->waited_ms >= client->connect_timeout_ms)
+			return NULL;
+		CHECK_FOR_INTERRUPTS();
+		kafka_client_serve_events(client);
+		slice_ms =
+			Min(Max(slice_ms * 2, KAFKA_FIRST_SLICE_MS), KAFKA_DEAF_SLICE_MS);
+	}
 }

@@ -90,6 +90,7 @@ handle_out_of_range(KafkaCursor *cursor, KafkaCursorPart *part)
 		raise_truncated(part, end);
 	kafka_cursor_stop_part(cursor, part);
 	lost = count_lost(part, start);
+	cursor->stats.lost += lost;
 	if (lost > 0)
 	{
 		ereport(

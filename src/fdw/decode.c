@@ -355,7 +355,9 @@ decode_message(void *arg)
 		decode_key(decoder);
 	if (decoder->npending > 0)
 		kafka_decode_run_pending(decoder);
-	if (decoder->junk != NULL || decoder->junk_error != NULL)
+	if (decoder->junk == NULL && decoder->junk_error == NULL)
+		return;
+	if (decoder->faults == NULL || decoder->on_error != KAFKA_ON_ERROR_SKIP)
 		kafka_decode_fill_junk(decoder);
 }
 
@@ -380,4 +382,12 @@ kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
 
 	MemoryContextSwitchTo(old_context);
 	return decoder->faults == NULL;
+}
+
+int
+kafka_decoder_get_fault(const KafkaDecoder *decoder, const char **text)
+{
+	Assert(decoder->faults != NULL);
+	*text = decoder->faults->data;
+	return decoder->first_sqlerrcode;
 }

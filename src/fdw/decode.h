@@ -38,6 +38,15 @@ extern KafkaDecoder *kafka_decoder_create(const KafkaTableOptions *table,
 										  int natts);
 
 /*
+ * The same for scans that put bad messages aside: whatever the table's
+ * on_error, a bad message is one of which any of the columns asked for fails,
+ * and kafka_decoder_run returns false for it.  Junk columns are NULL.
+ */
+extern KafkaDecoder *kafka_decoder_create_reporting(
+	const KafkaTableOptions *table, const KafkaColumnOptions *columns,
+	TupleDesc tupdesc, const AttrNumber *attnums, int natts);
+
+/*
  * From now on an error that a message is at fault for says no more than that
  * foreign table table_name has such a message: not which, and not what is in
  * it.  For scans that decode rows which their reader may not get to see.
@@ -60,5 +69,12 @@ extern void kafka_decoder_set_discreet(KafkaDecoder *decoder,
 extern bool kafka_decoder_run(KafkaDecoder *decoder,
 							  const KafkaMessage *message, Datum *values,
 							  bool *isnull);
+
+/*
+ * After a run that has returned false: the SQLSTATE of the message's first
+ * fault, and what junk_error would say.  The text lives until the next run.
+ */
+extern int kafka_decoder_get_fault(const KafkaDecoder *decoder,
+								   const char **text);
 
 #endif /* KAFKA_DECODE_H */

@@ -58,10 +58,14 @@ push_error_context(KafkaDecoder *decoder, ErrorContextCallback *callback)
 
 /* Notes a fault for junk_error; name is the column's, or NULL. */
 static void
-note_fault(KafkaDecoder *decoder, const char *name, const char *text)
+note_fault(KafkaDecoder *decoder, int sqlerrcode, const char *name,
+		   const char *text)
 {
 	if (decoder->faults == NULL)
+	{
 		decoder->faults = makeStringInfo();
+		decoder->first_sqlerrcode = sqlerrcode;
+	}
 	else
 		appendStringInfoString(decoder->faults, "; ");
 	if (name != NULL)
@@ -77,7 +81,7 @@ kafka_decode_report_fault(KafkaDecoder *decoder, int sqlerrcode,
 
 	if (decoder->on_error != KAFKA_ON_ERROR_ERROR)
 	{
-		note_fault(decoder, NULL,
+		note_fault(decoder, sqlerrcode, NULL,
 				   detail == NULL ? message
 								  : psprintf("%s: %s", message, detail));
 		return;
@@ -203,6 +207,24 @@ run_steps(void *arg)
 	}
 }
 
+/* The same for a guard, which does not tell an error's SQLSTATE. */
+static void
+run_steps_noting(void *arg)
+{
+	KafkaDecoder *decoder = arg;
+
+	PG_TRY();
+	{
+		run_steps(decoder);
+	}
+	PG_CATCH();
+	{
+		decoder->step_sqlerrcode = geterrcode();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 /*
  * Throws away what the conversions' functions have kept: one that raised an
  * error may have been in the middle of changing it.
@@ -230,12 +252,13 @@ fail_step(KafkaDecoder *decoder, const char *message)
 
 	if (step->plan != NULL)
 	{
-		note_fault(decoder, step->plan->conversion.name, message);
+		note_fault(decoder, decoder->step_sqlerrcode,
+				   step->plan->conversion.name, message);
 		kafka_decode_store(decoder, step->plan, (Datum) 0, true);
 		return;
 	}
 
-	note_fault(decoder, NULL,
+	note_fault(decoder, decoder->step_sqlerrcode, NULL,
 			   psprintf("could not parse %s as JSON: %s",
 						step->group == KAFKA_GROUP_KEY ? "key" : "message",
 						message));
@@ -263,7 +286,8 @@ kafka_decode_run_pending(KafkaDecoder *decoder)
 		if (decoder->on_error == KAFKA_ON_ERROR_SKIP &&
 			decoder->faults != NULL)
 			break;
-		if (kafka_guard_run(&decoder->guard, run_steps, decoder, &message))
+		if (kafka_guard_run(&decoder->guard, run_steps_noting, decoder,
+							&message))
 			continue;
 		fail_step(decoder, message);
 		forget_functions(decoder);

@@ -265,10 +265,10 @@ kafka_decoder_set_discreet(KafkaDecoder *decoder, const char *table_name)
 		MemoryContextStrdup(decoder->decoder_context, table_name);
 }
 
-KafkaDecoder *
-kafka_decoder_create(const KafkaTableOptions *table,
-					 const KafkaColumnOptions *columns, TupleDesc tupdesc,
-					 const AttrNumber *attnums, int natts)
+static KafkaDecoder *
+create_decoder(const KafkaTableOptions *table,
+			   const KafkaColumnOptions *columns, TupleDesc tupdesc,
+			   const AttrNumber *attnums, int natts, bool is_reporting)
 {
 	MakingState state;
 	int i;
@@ -278,6 +278,8 @@ kafka_decoder_create(const KafkaTableOptions *table,
 	state.tupdesc = tupdesc;
 	state.columns = columns;
 	state.tries_all = table->on_error == KAFKA_ON_ERROR_SKIP;
+	if (is_reporting)
+		state.decoder->on_error = KAFKA_ON_ERROR_SKIP;
 	state.out_of = palloc(sizeof(int) * Max(tupdesc->natts, 1));
 	for (i = 0; i < tupdesc->natts; i++)
 		state.out_of[i] = -1;
@@ -289,10 +291,29 @@ kafka_decoder_create(const KafkaTableOptions *table,
 		if (role == KAFKA_ROLE_JUNK || role == KAFKA_ROLE_JUNK_ERROR)
 			state.tries_all = true;
 	}
+	if (is_reporting)
+		state.tries_all = false;
 
 	for (i = 0; i < tupdesc->natts; i++)
 		plan_column(&state, i);
 	create_buffers(&state);
 	pfree(state.out_of);
 	return state.decoder;
+}
+
+KafkaDecoder *
+kafka_decoder_create(const KafkaTableOptions *table,
+					 const KafkaColumnOptions *columns, TupleDesc tupdesc,
+					 const AttrNumber *attnums, int natts)
+{
+	return create_decoder(table, columns, tupdesc, attnums, natts, false);
+}
+
+KafkaDecoder *
+kafka_decoder_create_reporting(const KafkaTableOptions *table,
+							   const KafkaColumnOptions *columns,
+							   TupleDesc tupdesc, const AttrNumber *attnums,
+							   int natts)
+{
+	return create_decoder(table, columns, tupdesc, attnums, natts, true);
 }

@@ -96,7 +96,9 @@ struct KafkaDecoder
 	int next_pending;               /* the first one not done */
 	const KafkaColumnPlan *current; /* column being converted, or NULL */
 	KafkaGuard guard;
-	StringInfo faults; /* NULL for a good message */
+	StringInfo faults;    /* NULL for a good message */
+	int first_sqlerrcode; /* of the first of them */
+	int step_sqlerrcode;  /* of the step that failed last */
 };
 
 /*

@@ -12,6 +12,7 @@
 #ifndef KAFKA_FDW_H
 #define KAFKA_FDW_H
 
+#include "client/batch.h"
 #include "fdw/decode.h"
 #include "fdw/pushdown.h"
 #include "fdw/reader.h"
@@ -51,6 +52,11 @@ typedef struct KafkaScanState
 	bool started;        /* the reader reads by current parameters */
 	TupleTableSlot *slot;
 	int parts_read; /* partitions started, largest of all starts */
+
+	/* Only of a scan that reads a batch */
+	KafkaBatch *batch; /* NULL for one that reads topics */
+	int next;          /* index of the entry to look at */
+	int64 put_aside;
 } KafkaScanState;
 
 /* plan.c */
@@ -69,28 +75,39 @@ extern TupleTableSlot *kafkaIterateForeignScan(ForeignScanState *node);
 extern void kafkaReScanForeignScan(ForeignScanState *node);
 extern void kafkaEndForeignScan(ForeignScanState *node);
 
+/* batch_scan.c */
+extern void kafka_batch_scan_begin(ForeignScanState *node,
+								   KafkaScanState *scan);
+extern TupleTableSlot *kafka_batch_scan_next(KafkaScanState *scan);
+extern void kafka_batch_scan_restart(KafkaScanState *scan);
+
 /* explain.c */
 extern void kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es);
 
 /* slot.c */
 
 /*
- * Makes the slot that a scan returns.  descriptor is the scan tuple's; for
- * the other arguments see KafkaScanPrivate.  rejected counts bad messages.
+ * Makes the slot that a scan returns.  descriptor is the scan tuple's, private
+ * the plan's; see KafkaScanPrivate.  rejected counts bad messages.  For a scan
+ * of a batch every column that the plan needs is decoded when a message is
+ * stored, and storing one of which any fails is refused.
  */
-extern TupleTableSlot *kafka_slot_create(TupleDesc descriptor, Relation rel,
-										 const KafkaTableOptions *table,
-										 const KafkaColumnOptions *columns,
-										 List *attnums, int filter_count,
-										 bool has_scan_tlist, bool is_discreet,
-										 int64 *rejected);
+extern TupleTableSlot *kafka_slot_create(TupleDesc descriptor,
+										 const KafkaScanState *scan,
+										 const List *private, int64 *rejected);
 
 /*
  * Stores a message, whose bytes must stay valid until the slot is cleared;
- * false when the table skips bad messages and this is one.
+ * false when bad messages are skipped and this is one.
  */
 extern bool kafka_slot_store(TupleTableSlot *slot,
 							 const KafkaMessage *message);
+
+/*
+ * SQLSTATE and text of the fault for which a message was not stored; see
+ * kafka_decoder_get_fault.
+ */
+extern int kafka_slot_get_fault(const TupleTableSlot *slot, const char **text);
 
 /*
  * Which columns of the table can be bounded, and of what type; used when

@@ -23,20 +23,12 @@
 
 #include "fdw/guard.h"
 
-/*
- * Is an error with this code the data's fault?  The classes are those by
- * which rollups find their bad messages.  Too deep nesting depends on where
- * one is called from as well, so it counts only for code that expects it.
- */
-static bool
-is_data_error(const KafkaGuard *guard, int sqlerrcode)
+bool
+kafka_guard_is_data_error(int sqlerrcode)
 {
+	/* How deep is too deep depends on where one is called from as well. */
 	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX)
-		return guard->takes_depth;
-
-	/* So do some built-in types call bad input, tsvector for one. */
-	if (sqlerrcode == ERRCODE_SYNTAX_ERROR)
-		return guard->is_pure;
+		return false;
 
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
@@ -50,6 +42,19 @@ is_data_error(const KafkaGuard *guard, int sqlerrcode)
 		default:
 			return false;
 	}
+}
+
+/* The same, with what the guarded code says of itself. */
+static bool
+is_data_error(const KafkaGuard *guard, int sqlerrcode)
+{
+	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX)
+		return guard->takes_depth;
+
+	/* So do some built-in types call bad input, tsvector for one. */
+	if (sqlerrcode == ERRCODE_SYNTAX_ERROR)
+		return guard->is_pure;
+	return kafka_guard_is_data_error(sqlerrcode);
 }
 
 /* The error's text in one line: message, and detail where there is one. */
@@ -143,6 +148,7 @@ run_bare(const KafkaGuard *guard, void (*work)(void *arg), void *arg,
 	if (!is_data_error(guard, error->sqlerrcode))
 		ReThrowError(error);
 	*message = describe_error(error);
+	FreeErrorData(error);
 	if (!guard->is_pure)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -150,7 +156,6 @@ run_bare(const KafkaGuard *guard, void (*work)(void *arg), void *arg,
 				 errdetail("The message's fault: %s.", *message),
 				 errhint("SET max_parallel_workers_per_gather = 0, or have "
 						 "the column be of a built-in type.")));
-	FreeErrorData(error);
 	return false;
 }
 

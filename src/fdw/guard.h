@@ -20,6 +20,13 @@ typedef struct KafkaGuard
 } KafkaGuard;
 
 /*
+ * Is an error with this code the data's fault, whoever raised it?  The same
+ * errors make a message bad when it is decoded and when a rollup's query is
+ * at it.
+ */
+extern bool kafka_guard_is_data_error(int sqlerrcode);
+
+/*
  * Runs work(arg).  True when it comes to its end.  false when it raised an
  * error that is the data's fault, whose text is then in *message, palloc'd in
  * the current context; all that work did in the database has been rolled

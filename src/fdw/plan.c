@@ -40,6 +40,7 @@ typedef struct KafkaPlanState
 {
 	KafkaTableOptions *table;
 	KafkaPushdownColumns columns;
+	bool is_for_batch; /* the plan's scans will read messages in memory */
 } KafkaPlanState;
 
 KafkaPushdownColumns
@@ -81,6 +82,7 @@ kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 {
 	KafkaPlanState *state = palloc0(sizeof(KafkaPlanState));
 	Relation rel = table_open(foreigntableid, NoLock);
+	double batch_messages = kafka_batch_planned_messages(foreigntableid);
 	KafkaColumnOptions *columns;
 
 	state->table = kafka_option_read_table(foreigntableid);
@@ -90,14 +92,17 @@ kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 	table_close(rel, NoLock);
 	baserel->fdw_private = state;
 
-	if (baserel->tuples <= 0)
+	state->is_for_batch = batch_messages >= 0;
+	if (state->is_for_batch)
+		baserel->tuples = Max(batch_messages, 1.0);
+	else if (baserel->tuples <= 0)
 		baserel->tuples = DEFAULT_TUPLES;
 	set_baserel_size_estimates(root, baserel);
 }
 
 /*
  * Costs reading what the understood ones of the clauses leave, and filtering
- * it by all of them.
+ * it by all of them.  Of a batch, all is read, and nothing is asked of brokers.
  */
 static void
 estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
@@ -114,7 +119,8 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
 
-		if (kafka_pushdown_understands(&state->columns, rinfo->clause))
+		if (!state->is_for_batch &&
+			kafka_pushdown_understands(&state->columns, rinfo->clause))
 			understood = lappend(understood, rinfo);
 	}
 	messages =
@@ -122,13 +128,16 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 					  clauselist_selectivity(root, understood, baserel->relid,
 											 JOIN_INNER, NULL));
 	cost_qual_eval(&qual_cost, clauses, root);
-	*startup_cost = LOOKUP_COST + qual_cost.startup;
+	*startup_cost = qual_cost.startup;
+	if (!state->is_for_batch)
+		*startup_cost += LOOKUP_COST;
 	*total_cost =
 		*startup_cost +
 		messages * (cpu_tuple_cost * MESSAGE_CPU_FACTOR + qual_cost.per_tuple);
 
 	/* It would be refused; a join may have a way to bound it. */
-	if (state->table->require_bounds && understood == NIL)
+	if (state->table->require_bounds && !state->is_for_batch &&
+		understood == NIL)
 		*total_cost += disable_cost;
 }
 

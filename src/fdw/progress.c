@@ -65,7 +65,8 @@ kafka_progress_begin(KafkaReader *reader)
 	double estimate;
 
 	reader->progress->reported_at = GetCurrentTimestamp();
-	if (kafka_max_scan_bytes < 0 || reader->may_stop_early)
+	if (kafka_max_scan_bytes < 0 || reader->has_no_limit ||
+		reader->may_stop_early)
 		return;
 	estimate = (double) kafka_reader_count_offsets(reader) *
 			   mean_message_bytes(reader);
@@ -84,7 +85,7 @@ kafka_progress_tick(void *arg)
 	if (reader->cursor == NULL)
 		return;
 	stats = kafka_cursor_stats(reader->cursor);
-	if (kafka_max_scan_bytes >= 0 &&
+	if (kafka_max_scan_bytes >= 0 && !reader->has_no_limit &&
 		reader->bytes + stats->bytes > kafka_max_scan_bytes)
 		raise_too_much(reader, reader->bytes + stats->bytes, false);
 	if (kafka_progress_interval_ms <= 0)

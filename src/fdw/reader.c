@@ -40,14 +40,15 @@ return_client(KafkaReader *reader)
 }
 
 KafkaReader *
-kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
-				  Oid userid, MemoryContext owner)
+kafka_reader_create(KafkaTableOptions *table, KafkaColumnOptions *columns,
+					Oid userid, MemoryContext owner)
 {
 	MemoryContext context =
 		AllocSetContextCreate(owner, "Kafka reader", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	KafkaReader *reader = palloc0(sizeof(KafkaReader));
 
+	reader->owner = owner;
 	reader->context = context;
 	reader->client_context =
 		AllocSetContextCreate(context, "Kafka client", ALLOCSET_SMALL_SIZES);
@@ -63,12 +64,31 @@ kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
 	reader->columns = columns;
 	reader->connection = kafka_option_read_connection(table->serverid, userid);
 	lend_client(reader, KAFKA_FOR_SEEKS);
-	reader->topics =
-		kafka_snapshot_take(table, reader->connection, reader->client, owner,
-							&reader->ntopics);
 	reader->progress = kafka_progress_create(reader);
 	MemoryContextSwitchTo(caller);
 	return reader;
+}
+
+KafkaReader *
+kafka_reader_open(KafkaTableOptions *table, KafkaColumnOptions *columns,
+				  Oid userid, MemoryContext owner)
+{
+	KafkaReader *reader = kafka_reader_create(table, columns, userid, owner);
+
+	kafka_snapshot_open(reader, NULL);
+	return reader;
+}
+
+KafkaAnswers *
+kafka_reader_answers(KafkaReader *reader)
+{
+	if (reader->answers == NULL)
+	{
+		reader->answers = kafka_answers_create(reader->scan_context);
+		if (reader->topics)
+			kafka_answers_note_ends(reader->answers);
+	}
+	return reader->answers;
 }
 
 int64
@@ -122,19 +142,52 @@ kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds)
 	if (reader->client == NULL)
 		lend_client(reader, KAFKA_FOR_SEEKS);
 	caller = MemoryContextSwitchTo(reader->scan_context);
+	if (reader->topics == NULL)
+		kafka_snapshot_open(reader, bounds);
 	kafka_window_resolve(reader, bounds);
 	open_cursor(reader);
 	MemoryContextSwitchTo(caller);
 }
 
+/* Where in the reader's list is a topic of it? */
+static int
+topic_index(const KafkaReader *reader, const KafkaSnapshotTopic *topic)
+{
+	int index = 0;
+
+	while (reader->topics[index] != topic)
+		index++;
+	return index;
+}
+
 void
 kafka_reader_need_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
 {
-	KafkaLookup *lookups;
+	KafkaAnswers *answers;
+	int index;
 
 	if (topic->starts_known)
 		return;
-	lookups = palloc0(sizeof(KafkaLookup) * Max(topic->nparts, 1));
+	answers = kafka_reader_answers(reader);
+	index = topic_index(reader, topic);
+	for (int i = 0; i < topic->nparts; i++)
+		kafka_answers_want(answers, index, topic->name,
+						   topic->parts[i].partition, KAFKA_LOOKUP_START,
+						   true);
+	kafka_answers_ask(answers, reader->client);
+	for (int i = 0; i < topic->nparts; i++)
+		topic->parts[i].start =
+			kafka_answers_get(answers, index, topic->parts[i].partition,
+							  KAFKA_LOOKUP_START);
+	topic->starts_known = true;
+}
+
+void
+kafka_reader_ask_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
+{
+	KafkaLookup *lookups =
+		palloc0(sizeof(KafkaLookup) * Max(topic->nparts, 1));
+
 	for (int i = 0; i < topic->nparts; i++)
 	{
 		lookups[i].topic = topic->name;
@@ -187,6 +240,116 @@ kafka_reader_start_newest(KafkaReader *reader, int64 count)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Adds what is to be read of a partition from start on, if anything. */
+static void
+add_part(KafkaReader *reader, const char *topic,
+		 const KafkaSnapshotPart *source, int64 start)
+{
+	KafkaReadPart *part = &reader->parts[reader->nparts];
+
+	if (source->end <= start)
+		return;
+	part->topic = topic;
+	part->partition = source->partition;
+	part->end = source->end;
+	part->nranges = 1;
+	part->ranges = palloc(sizeof(KafkaRange));
+	part->ranges[0].start = start;
+	part->ranges[0].end = source->end;
+	reader->nparts++;
+}
+
+static int64
+find_start(const KafkaReaderStart *starts, int nstarts, const char *topic,
+		   int32 partition)
+{
+	for (int i = 0; i < nstarts; i++)
+	{
+		if (starts[i].partition == partition &&
+			strcmp(starts[i].topic, topic) == 0)
+			return starts[i].offset;
+	}
+	return KAFKA_NO_OFFSET;
+}
+
+void
+kafka_reader_start_from(KafkaReader *reader, const KafkaReaderStart *starts,
+						int nstarts)
+{
+	MemoryContext caller;
+	int total = 0;
+
+	kafka_reader_stop(reader);
+	if (reader->client == NULL)
+		lend_client(reader, KAFKA_FOR_SEEKS);
+	reader->has_no_limit = true;
+	caller = MemoryContextSwitchTo(reader->scan_context);
+	for (int t = 0; t < reader->ntopics; t++)
+		total += reader->topics[t]->nparts;
+	reader->parts = palloc0(sizeof(KafkaReadPart) * Max(total, 1));
+	reader->nparts = 0;
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		KafkaSnapshotTopic *topic = reader->topics[t];
+
+		for (int i = 0; i < topic->nparts; i++)
+		{
+			KafkaSnapshotPart *source = &topic->parts[i];
+			int64 start =
+				find_start(starts, nstarts, topic->name, source->partition);
+
+			if (!kafka_option_has_partition(reader->table, source->partition))
+				continue;
+			if (start == KAFKA_NO_OFFSET)
+			{
+				kafka_reader_need_starts(reader, topic);
+				start = source->start;
+			}
+			add_part(reader, topic->name, source, start);
+		}
+	}
+	open_cursor(reader);
+	MemoryContextSwitchTo(caller);
+}
+
+int64
+kafka_reader_position(const KafkaReader *reader, const char *topic,
+					  int32 partition)
+{
+	int64 position = KAFKA_NO_OFFSET;
+
+	if (reader->cursor)
+		position = kafka_cursor_position(reader->cursor, topic, partition);
+	if (position != KAFKA_NO_OFFSET ||
+		!kafka_option_has_partition(reader->table, partition))
+		return position;
+
+	/* Nothing is being read of it: it is at its end. */
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		const KafkaSnapshotTopic *found = reader->topics[t];
+
+		if (strcmp(found->name, topic) != 0)
+			continue;
+		for (int i = 0; i < found->nparts; i++)
+		{
+			if (found->parts[i].partition == partition)
+				return found->parts[i].end;
+		}
+	}
+	return KAFKA_NO_OFFSET;
+}
+
+int64
+kafka_reader_lost(const KafkaReader *reader)
+{
+	int64 lost = reader->lost;
+
+	if (reader->cursor)
+		lost += kafka_cursor_stats(reader->cursor)->lost;
+	return lost;
+}
+
 bool
 kafka_reader_next(KafkaReader *reader, KafkaMessage *message)
 {
@@ -215,11 +378,13 @@ kafka_reader_stop(KafkaReader *reader)
 		reader->messages += stats->messages;
 		reader->bytes += stats->bytes;
 		reader->wait_us += stats->wait_us;
+		reader->lost += stats->lost;
 		kafka_cursor_close(reader->cursor);
 		reader->cursor = NULL;
 	}
 	reader->parts = NULL;
 	reader->nparts = 0;
+	reader->answers = NULL;
 	MemoryContextReset(reader->scan_context);
 }
 

@@ -47,10 +47,14 @@ typedef enum KafkaStopReason
 	KAFKA_STOP_INDEX_NOT_TRUSTED
 } KafkaStopReason;
 
+/* What the brokers were asked about the partitions; see answer.c. */
+typedef struct KafkaAnswers KafkaAnswers;
+
 typedef struct KafkaReader
 {
 	/* Unchanging once open */
-	MemoryContext context;      /* holds the client's lease */
+	MemoryContext owner; /* of the snapshot */
+	MemoryContext context;
 	MemoryContext scan_context; /* holds the cursor; reset by each start */
 	KafkaTableOptions *table;
 	KafkaColumnOptions *columns;
@@ -58,21 +62,24 @@ typedef struct KafkaReader
 	MemoryContext client_context; /* holds the client's lease */
 	KafkaClient *client;          /* NULL once returned */
 	KafkaPurpose purpose;         /* of that client */
-	KafkaSnapshotTopic **topics;
+	KafkaSnapshotTopic **topics;  /* NULL until the snapshot is taken */
 	int ntopics;
 	bool reads_once; /* no rescan is likely: needs no client after the end */
 	bool may_stop_early; /* a LIMIT may make it read far less */
+	bool has_no_limit;   /* kafka_fdw.max_scan_bytes does not apply */
 
 	/* Of the current start */
 	KafkaReadPart *parts;
 	int nparts;
-	KafkaCursor *cursor; /* NULL when nothing is being read */
+	KafkaCursor *cursor;   /* NULL when nothing is being read */
+	KafkaAnswers *answers; /* in scan_context; NULL while not needed */
 
 	/* Over all starts */
 	KafkaStopReason stop_reason; /* valid once started */
 	int64 messages;
 	int64 bytes;
 	int64 wait_us;
+	int64 lost;     /* removed by retention before they could be read */
 	int64 rejected; /* bad messages, counted by the user */
 	struct KafkaProgress *progress;
 } KafkaReader;
@@ -87,11 +94,56 @@ extern KafkaReader *kafka_reader_open(KafkaTableOptions *table,
 									  KafkaColumnOptions *columns, Oid userid,
 									  MemoryContext owner);
 
+/*
+ * The same, but asks no broker yet: the snapshot is taken by the first
+ * kafka_reader_start, which knows the bounds by then and can ask for all that
+ * it wants at once.
+ */
+extern KafkaReader *kafka_reader_create(KafkaTableOptions *table,
+										KafkaColumnOptions *columns,
+										Oid userid, MemoryContext owner);
+
 /* Starts reading all that bounds let through; ends what was being read. */
 extern void kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds);
 
 /* Starts reading the newest count offsets of every partition. */
 extern void kafka_reader_start_newest(KafkaReader *reader, int64 count);
+
+/* Where to start in a partition. */
+typedef struct KafkaReaderStart
+{
+	const char *topic;
+	int32 partition;
+	int64 offset;
+} KafkaReaderStart;
+
+/*
+ * Starts reading all partitions that the table shows up to the snapshot's
+ * ends, each from the start given for it, or from its log start; ends what was
+ * being read.  kafka_fdw.max_scan_bytes does not apply.  That no start is past
+ * its partition's end or below its log start is the caller's to check: nothing
+ * is read of the former, for the latter see kafka_reader_lost.
+ *
+ * Until the end the reader needs only the context it was opened in, so
+ * transactions may begin and end between calls of kafka_reader_next.
+ */
+extern void kafka_reader_start_from(KafkaReader *reader,
+									const KafkaReaderStart *starts,
+									int nstarts);
+
+/*
+ * The position reached in a partition since kafka_reader_start_from: all that
+ * is below it has been handed out, or is known not to exist.  When the
+ * partition has been read to its end that is the snapshot's end, also past
+ * transaction markers and aborted records.  KAFKA_NO_OFFSET for a partition
+ * that the table does not show.  Meaningless after kafka_reader_stop, but not
+ * after kafka_reader_next has returned false.
+ */
+extern int64 kafka_reader_position(const KafkaReader *reader,
+								   const char *topic, int32 partition);
+
+/* Messages that retention removed before they could be read, so far. */
+extern int64 kafka_reader_lost(const KafkaReader *reader);
 
 extern bool kafka_reader_next(KafkaReader *reader, KafkaMessage *message);
 
@@ -104,24 +156,83 @@ extern int64 kafka_reader_count_offsets(const KafkaReader *reader);
 /* Stops and gives the client back. */
 extern void kafka_reader_close(KafkaReader *reader);
 
-/* window.c */
+/* window.c, ahead.c */
 
 /* Fills reader->parts with the ranges that bounds amount to right now. */
 extern void kafka_window_resolve(KafkaReader *reader,
 								 const KafkaBounds *bounds);
 
-/* Asks for the log starts of a topic, once. */
+/*
+ * Says which answers about a topic bounds are going to need, as far as that
+ * can be told before the snapshot is taken; with bounds NULL, the log starts.
+ */
+extern void kafka_window_want(KafkaReader *reader, const KafkaBounds *bounds,
+							  int topic_index, const KafkaTopic *topic);
+
+/* Sends the questions about settings that these bounds raise. */
+extern void kafka_window_request_settings(KafkaReader *reader,
+										  const KafkaBounds *bounds,
+										  char *const *names, int ntopics);
+
+/* Asks for the log starts of a topic, once, and where they are now. */
 extern void kafka_reader_need_starts(KafkaReader *reader,
 									 KafkaSnapshotTopic *topic);
+extern void kafka_reader_ask_starts(KafkaReader *reader,
+									KafkaSnapshotTopic *topic);
+
+/* Those of the current start, made when needed. */
+extern KafkaAnswers *kafka_reader_answers(KafkaReader *reader);
 
 /* A sentence for EXPLAIN; settings-dependent reasons name the settings. */
 extern const char *kafka_stop_reason_text(KafkaStopReason reason);
 
 /* snapshot.c */
+
+/*
+ * Fills reader->topics.  bounds is what is going to be read, so that it can be
+ * asked for along with the ends; with NULL the log starts are.
+ */
+extern void kafka_snapshot_open(KafkaReader *reader,
+								const KafkaBounds *bounds);
+
+/*
+ * The same without a reader: the topics, their ends and starts, in an array in
+ * the current context; what it points to belongs to the snapshot's owner.
+ */
 extern KafkaSnapshotTopic **
-kafka_snapshot_take(const KafkaTableOptions *table,
-					const KafkaConnectionOptions *connection,
-					KafkaClient *client, MemoryContext owner, int *ntopics);
+kafka_snapshot_take(KafkaTableOptions *table,
+					KafkaConnectionOptions *connection, KafkaClient *client,
+					MemoryContext owner, int *ntopics);
+
+/* answer.c */
+extern KafkaAnswers *kafka_answers_create(MemoryContext context);
+
+/*
+ * Notes a question, unless it has an answer that does; early_will_do tells
+ * whether a "no such record" from before the ends does.  topic must outlive
+ * the asking, topic_index is its place in reader->topics.
+ */
+extern void kafka_answers_want(KafkaAnswers *answers, int topic_index,
+							   const char *topic, int32 partition,
+							   int64 time_ms, bool early_will_do);
+
+/* Asks what is wanted and waits for the answers; errors are raised. */
+extern void kafka_answers_ask(KafkaAnswers *answers, KafkaClient *client);
+
+/*
+ * The same in two steps.  Between them nothing can be wanted; then the answers
+ * are taken if wanted is set and all of them are there, and an error is none.
+ */
+extern void kafka_answers_begin(KafkaAnswers *answers, KafkaClient *client);
+extern void kafka_answers_finish(KafkaAnswers *answers, KafkaClient *client,
+								 bool wanted);
+
+/* What is asked from now on is answered after the ends were. */
+extern void kafka_answers_note_ends(KafkaAnswers *answers);
+
+/* The answer to what was wanted and asked. */
+extern int64 kafka_answers_get(const KafkaAnswers *answers, int topic_index,
+							   int32 partition, int64 time_ms);
 
 /* progress.c */
 extern struct KafkaProgress *kafka_progress_create(KafkaReader *reader);

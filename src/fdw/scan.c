@@ -7,6 +7,9 @@
  * parameters have values.  A rescan keeps the client and the snapshot of the
  * topics' ends, computes the bounds anew, and repeats the time lookups.
  *
+ * A scan that is begun while a batch is armed for its table reads that instead;
+ * see batch_scan.c.
+ *
  * IDENTIFICATION
  *		src/fdw/scan.c
  *
@@ -61,6 +64,12 @@ kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 	scan->has_limit = boolVal(list_nth(private, KafkaScanPrivateHasLimit));
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
+	scan->batch = kafka_batch_armed_for(RelationGetRelid(scan->rel));
+	if (scan->batch)
+	{
+		kafka_batch_scan_begin(node, scan);
+		return;
+	}
 	check_required_bounds(scan);
 	scan->value_states = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->econtext = node->ss.ps.ps_ExprContext;
@@ -82,25 +91,16 @@ static void
 open_scan(ForeignScanState *node, KafkaScanState *scan)
 {
 	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
-	List *private = plan->fdw_private;
 	MemoryContext query = node->ss.ps.state->es_query_cxt;
 	MemoryContext caller = MemoryContextSwitchTo(query);
 
-	scan->reader = kafka_reader_open(scan->table, scan->columns,
-									 reading_user(node), query);
+	scan->reader = kafka_reader_create(scan->table, scan->columns,
+									   reading_user(node), query);
 	scan->reader->reads_once = bms_is_empty(plan->scan.plan.allParam);
 	scan->reader->may_stop_early = scan->has_limit;
 	scan->slot =
-		kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
-						  scan->rel, scan->table, scan->columns,
-						  list_nth(private, KafkaScanPrivateAttnums),
-						  intVal(
-							  list_nth(private, KafkaScanPrivateFilterCount)),
-						  boolVal(
-							  list_nth(private, KafkaScanPrivateHasScanTlist)),
-						  boolVal(
-							  list_nth(private, KafkaScanPrivateIsDiscreet)),
-						  &scan->reader->rejected);
+		kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor, scan,
+						  plan->fdw_private, &scan->reader->rejected);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -145,6 +145,8 @@ kafkaIterateForeignScan(ForeignScanState *node)
 	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
 	KafkaMessage message;
 
+	if (scan->batch)
+		return kafka_batch_scan_next(scan);
 	if (unlikely(!scan->started))
 	{
 		if (scan->reader == NULL)
@@ -165,6 +167,8 @@ kafkaReScanForeignScan(ForeignScanState *node)
 {
 	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
 
+	if (scan->batch)
+		kafka_batch_scan_restart(scan);
 	if (!scan->started)
 		return;
 	ExecClearTuple(scan->slot);

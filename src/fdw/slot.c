@@ -44,7 +44,7 @@ typedef struct KafkaSlot
 	SlotStage filter; /* columns [0, filter_count) */
 	SlotStage rest;
 	int filter_count;
-	bool skips_bad; /* on_error skip: decode when stored */
+	bool skips_bad; /* decode when stored: on_error skip, or a batch */
 	int64 *rejected;
 
 	/* Of the message stored */
@@ -123,7 +123,7 @@ kafka_slot_store(TupleTableSlot *base, const KafkaMessage *message)
 	slot->counted = false;
 	if (slot->skips_bad)
 	{
-		/* The decoder tries all columns of the table, so one stage tells. */
+		/* The decoder tries all columns that count, so one stage tells. */
 		if (!run_stage(slot, &slot->rest))
 			return false;
 		base->tts_nvalid = base->tts_tupleDescriptor->natts;
@@ -132,6 +132,14 @@ kafka_slot_store(TupleTableSlot *base, const KafkaMessage *message)
 		base->tts_nvalid = 0;
 	base->tts_flags &= ~TTS_FLAG_EMPTY;
 	return true;
+}
+
+int
+kafka_slot_get_fault(const TupleTableSlot *base, const char **text)
+{
+	const KafkaSlot *slot = (const KafkaSlot *) base;
+
+	return kafka_decoder_get_fault(slot->rest.decoder, text);
 }
 
 /* ----------------------------------------------------------------
@@ -268,27 +276,42 @@ static const TupleTableSlotOps kafka_slot_ops =
  * ----------------------------------------------------------------
  */
 
+/* What the stages are made of. */
+typedef struct SlotMaker
+{
+	const KafkaTableOptions *table;
+	const KafkaColumnOptions *columns;
+	Relation rel;
+	AttrNumber *attnums;
+	bool has_scan_tlist;
+	bool is_discreet;
+	bool is_for_batch;
+} SlotMaker;
+
 /* Sets up the stage of attnums [first, first + count). */
 static void
-init_stage(SlotStage *stage, const KafkaTableOptions *table,
-		   const KafkaColumnOptions *columns, Relation rel,
-		   const AttrNumber *attnums, int first, int count,
-		   bool has_scan_tlist, bool is_discreet)
+init_stage(SlotStage *stage, const SlotMaker *maker, int first, int count)
 {
+	TupleDesc tupdesc = RelationGetDescr(maker->rel);
+	const AttrNumber *attnums = maker->attnums + first;
 	bool adjacent = true;
 
 	stage->ncolumns = count;
-	stage->decoder =
-		kafka_decoder_create(table, columns, RelationGetDescr(rel),
-							 attnums + first, count);
-	if (is_discreet)
+	if (maker->is_for_batch)
+		stage->decoder =
+			kafka_decoder_create_reporting(maker->table, maker->columns,
+										   tupdesc, attnums, count);
+	else
+		stage->decoder = kafka_decoder_create(maker->table, maker->columns,
+											  tupdesc, attnums, count);
+	if (maker->is_discreet)
 		kafka_decoder_set_discreet(stage->decoder,
-								   RelationGetRelationName(rel));
+								   RelationGetRelationName(maker->rel));
 	stage->position = palloc0(sizeof(int) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
 		stage->position[i] =
-			has_scan_tlist ? first + i : attnums[first + i] - 1;
+			maker->has_scan_tlist ? first + i : attnums[i] - 1;
 		adjacent &= stage->position[i] == stage->position[0] + i;
 	}
 	if (!adjacent)
@@ -298,33 +321,47 @@ init_stage(SlotStage *stage, const KafkaTableOptions *table,
 	}
 }
 
+static SlotMaker
+plan_stages(const KafkaScanState *scan, const List *private)
+{
+	const List *attnums = list_nth(private, KafkaScanPrivateAttnums);
+	SlotMaker maker;
+	ListCell *lc;
+
+	maker.table = scan->table;
+	maker.columns = scan->columns;
+	maker.rel = scan->rel;
+	maker.attnums = palloc(sizeof(AttrNumber) * Max(list_length(attnums), 1));
+	foreach(lc, attnums)
+		maker.attnums[foreach_current_index(lc)] = lfirst_int(lc);
+	maker.has_scan_tlist =
+		boolVal(list_nth(private, KafkaScanPrivateHasScanTlist));
+	maker.is_discreet = boolVal(list_nth(private, KafkaScanPrivateIsDiscreet));
+	maker.is_for_batch = scan->batch != NULL;
+	return maker;
+}
+
 TupleTableSlot *
-kafka_slot_create(TupleDesc descriptor, Relation rel,
-				  const KafkaTableOptions *table,
-				  const KafkaColumnOptions *columns, List *attnums,
-				  int filter_count, bool has_scan_tlist, bool is_discreet,
-				  int64 *rejected)
+kafka_slot_create(TupleDesc descriptor, const KafkaScanState *scan,
+				  const List *private, int64 *rejected)
 {
 	TupleTableSlot *base = MakeTupleTableSlot(descriptor, &kafka_slot_ops);
 	KafkaSlot *slot = (KafkaSlot *) base;
-	int count = list_length(attnums);
-	AttrNumber *array = palloc(sizeof(AttrNumber) * Max(count, 1));
-	ListCell *lc;
+	SlotMaker maker = plan_stages(scan, private);
+	int count = list_length(list_nth(private, KafkaScanPrivateAttnums));
+	int filter_count = intVal(list_nth(private, KafkaScanPrivateFilterCount));
 
-	foreach(lc, attnums)
-		array[foreach_current_index(lc)] = lfirst_int(lc);
-	base->tts_tableOid = RelationGetRelid(rel);
+	base->tts_tableOid = RelationGetRelid(scan->rel);
 	memset(base->tts_isnull, true, descriptor->natts);
 	slot->rejected = rejected;
-	slot->skips_bad = table->on_error == KAFKA_ON_ERROR_SKIP;
+	slot->skips_bad =
+		scan->table->on_error == KAFKA_ON_ERROR_SKIP || maker.is_for_batch;
 	if (slot->skips_bad)
 		filter_count = 0;
 	slot->filter_count = filter_count;
 	if (filter_count > 0)
-		init_stage(&slot->filter, table, columns, rel, array, 0, filter_count,
-				   has_scan_tlist, is_discreet);
+		init_stage(&slot->filter, &maker, 0, filter_count);
 	if (count > filter_count || slot->skips_bad)
-		init_stage(&slot->rest, table, columns, rel, array, filter_count,
-				   count - filter_count, has_scan_tlist, is_discreet);
+		init_stage(&slot->rest, &maker, filter_count, count - filter_count);
 	return base;
 }

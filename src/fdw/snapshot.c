@@ -93,34 +93,152 @@ publish_entry(SnapshotEntry *entry)
 	dlist_push_head(&snapshots, &entry->node);
 }
 
-/* Asks for the ends of a topic's partitions, one round trip a leader. */
-static SnapshotEntry *
-take_topic(const KafkaConnectionOptions *connection, KafkaClient *client,
-		   MemoryContext owner, const KafkaTopic *topic)
+/* ----------------------------------------------------------------
+ * Asking
+ * ----------------------------------------------------------------
+ */
+
+/* Topics of the table that are not in the owner's snapshot yet. */
+typedef struct Missing
 {
-	SnapshotEntry *entry = make_entry(connection, owner, false, topic->name);
-	KafkaLookup *lookups =
-		palloc0(sizeof(KafkaLookup) * Max(topic->npartitions, 1));
+	int count;
+	int *indexes; /* their places in the table's list */
+	char **names;
+	KafkaTopic *topics;
+} Missing;
+
+static Missing *
+find_missing(const KafkaReader *reader, MemoryContext owner, char **names,
+			 int count)
+{
+	Missing *missing = palloc0(sizeof(Missing));
+
+	missing->indexes = palloc(sizeof(int) * Max(count, 1));
+	missing->names = palloc(sizeof(char *) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+	{
+		if (find_entry(reader->connection, owner, false, names[i]))
+			continue;
+		missing->indexes[missing->count] = i;
+		missing->names[missing->count++] = names[i];
+	}
+	return missing;
+}
+
+/* Notes what is wanted to know of the topics: their ends, and by bounds. */
+static void
+want_answers(KafkaReader *reader, const KafkaBounds *bounds,
+			 const Missing *missing, const KafkaTopic *topics)
+{
+	KafkaAnswers *answers = kafka_reader_answers(reader);
+
+	for (int i = 0; i < missing->count; i++)
+	{
+		const KafkaTopic *topic = &topics[i];
+
+		for (int p = 0; p < topic->npartitions; p++)
+			kafka_answers_want(answers, missing->indexes[i], topic->name,
+							   topic->partitions[p], KAFKA_LOOKUP_END, true);
+		kafka_window_want(reader, bounds, missing->indexes[i], topic);
+	}
+}
+
+/*
+ * Asks about the partitions that the topics had when this handle last looked,
+ * without waiting; returns these, or NULL where it never did.
+ */
+static KafkaTopic *
+ask_ahead(KafkaReader *reader, const KafkaBounds *bounds,
+		  const Missing *missing)
+{
+	KafkaTopic *guesses = palloc(sizeof(KafkaTopic) * missing->count);
+
+	for (int i = 0; i < missing->count; i++)
+	{
+		if (!kafka_client_recall_topic(reader->client, missing->names[i],
+									   &guesses[i]))
+			return NULL;
+	}
+	want_answers(reader, bounds, missing, guesses);
+	kafka_answers_begin(reader->answers, reader->client);
+	return guesses;
+}
+
+static bool
+same_partitions(const KafkaTopic *a, const KafkaTopic *b)
+{
+	return a->npartitions == b->npartitions &&
+		   memcmp(a->partitions, b->partitions,
+				  sizeof(int32) * a->npartitions) == 0;
+}
+
+/*
+ * Finds out the topics' partitions, and if the guess at them was right, takes
+ * the answers about them that arrive meanwhile.  Else they are dropped, and
+ * nobody has seen their errors: what is wrong with a topic is for its metadata
+ * to say.
+ */
+static void
+describe_missing(KafkaReader *reader, const KafkaBounds *bounds,
+				 Missing *missing)
+{
+	KafkaTopic *guesses = ask_ahead(reader, bounds, missing);
+	bool right = guesses != NULL;
+
+	missing->topics =
+		kafka_client_describe_topics(reader->client, missing->names,
+									 missing->count);
+	for (int i = 0; right && i < missing->count; i++)
+		right = same_partitions(&guesses[i], &missing->topics[i]);
+	if (guesses)
+		kafka_answers_finish(reader->answers, reader->client, right);
+}
+
+/* Makes an entry of a topic whose ends, and starts perhaps, are answered. */
+static void
+add_topic(KafkaReader *reader, MemoryContext owner, const KafkaTopic *topic,
+		  int index, bool with_starts)
+{
+	SnapshotEntry *entry =
+		make_entry(reader->connection, owner, false, topic->name);
 
 	entry->topic.name = entry->name;
+	entry->topic.starts_known = with_starts;
 	entry->topic.nparts = topic->npartitions;
 	entry->topic.parts =
 		MemoryContextAllocZero(owner, sizeof(KafkaSnapshotPart) *
 										  Max(topic->npartitions, 1));
 	for (int i = 0; i < topic->npartitions; i++)
 	{
-		entry->topic.parts[i].partition = topic->partitions[i];
-		entry->topic.parts[i].start = KAFKA_NO_OFFSET;
-		lookups[i].topic = topic->name;
-		lookups[i].partition = topic->partitions[i];
-		lookups[i].time_ms = KAFKA_LOOKUP_END;
+		KafkaSnapshotPart *part = &entry->topic.parts[i];
+
+		part->partition = topic->partitions[i];
+		part->start = KAFKA_NO_OFFSET;
+		if (with_starts)
+			part->start =
+				kafka_answers_get(reader->answers, index, part->partition,
+								  KAFKA_LOOKUP_START);
+		part->end = kafka_answers_get(reader->answers, index, part->partition,
+									  KAFKA_LOOKUP_END);
 	}
-	kafka_client_lookup(client, lookups, topic->npartitions);
-	for (int i = 0; i < topic->npartitions; i++)
-		entry->topic.parts[i].end = lookups[i].offset;
-	pfree(lookups);
 	publish_entry(entry);
-	return entry;
+}
+
+/* Asks for the ends of topics, one round trip a leader. */
+static void
+take_ends(KafkaReader *reader, const KafkaBounds *bounds, MemoryContext owner,
+		  const Missing *missing)
+{
+	want_answers(reader, bounds, missing, missing->topics);
+	kafka_answers_ask(reader->answers, reader->client);
+	for (int i = 0; i < missing->count; i++)
+	{
+		/* Unless the table names it twice. */
+		if (find_entry(reader->connection, owner, false, missing->names[i]))
+			continue;
+		add_topic(reader, owner, &missing->topics[i], missing->indexes[i],
+				  bounds == NULL);
+	}
 }
 
 /*
@@ -128,26 +246,63 @@ take_topic(const KafkaConnectionOptions *connection, KafkaClient *client,
  * later is no more seen than a message that is.
  */
 static SnapshotEntry *
-take_pattern(const KafkaConnectionOptions *connection, KafkaClient *client,
-			 MemoryContext owner, const char *pattern)
+take_pattern(KafkaReader *reader, const KafkaBounds *bounds,
+			 MemoryContext owner)
 {
-	SnapshotEntry *entry = make_entry(connection, owner, true, pattern);
+	const char *pattern = reader->table->topic_pattern;
+	SnapshotEntry *entry =
+		make_entry(reader->connection, owner, true, pattern);
 	KafkaTopic *topics =
-		kafka_client_match_topics(client, pattern, &entry->nmatches);
+		kafka_client_match_topics(reader->client, pattern, &entry->nmatches);
+	char **names = palloc(sizeof(char *) * Max(entry->nmatches, 1));
+	Missing *missing;
 
+	for (int i = 0; i < entry->nmatches; i++)
+		names[i] = topics[i].name;
+	missing = find_missing(reader, owner, names, entry->nmatches);
+	missing->topics = palloc(sizeof(KafkaTopic) * Max(entry->nmatches, 1));
+	for (int i = 0; i < missing->count; i++)
+		missing->topics[i] = topics[missing->indexes[i]];
+	kafka_window_request_settings(reader, bounds, missing->names,
+								  missing->count);
+	take_ends(reader, bounds, owner, missing);
 	entry->matches =
 		MemoryContextAlloc(owner, sizeof(char *) * Max(entry->nmatches, 1));
 	for (int i = 0; i < entry->nmatches; i++)
-	{
-		SnapshotEntry *topic =
-			find_entry(connection, owner, false, topics[i].name);
-
-		if (topic == NULL)
-			topic = take_topic(connection, client, owner, &topics[i]);
-		entry->matches[i] = topic->name;
-	}
+		entry->matches[i] =
+			find_entry(reader->connection, owner, false, names[i])->name;
 	publish_entry(entry);
 	return entry;
+}
+
+/* Makes all entries of the table's topics, which have these names. */
+static char **
+take_topics(KafkaReader *reader, const KafkaBounds *bounds,
+			MemoryContext owner, int *count)
+{
+	const KafkaTableOptions *table = reader->table;
+	SnapshotEntry *matched;
+	Missing *missing;
+
+	if (table->topic_pattern)
+	{
+		matched =
+			find_entry(reader->connection, owner, true, table->topic_pattern);
+		if (matched == NULL)
+			matched = take_pattern(reader, bounds, owner);
+		*count = matched->nmatches;
+		return matched->matches;
+	}
+	*count = table->ntopics;
+	missing = find_missing(reader, owner, table->topics, table->ntopics);
+	if (missing->count > 0)
+	{
+		kafka_window_request_settings(reader, bounds, missing->names,
+									  missing->count);
+		describe_missing(reader, bounds, missing);
+		take_ends(reader, bounds, owner, missing);
+	}
+	return table->topics;
 }
 
 /* A partition that the table names must be there. */
@@ -179,44 +334,45 @@ check_partitions(const KafkaTableOptions *table,
 	}
 }
 
-/*
- * Gets the snapshot of all topics of a table, palloc'd array in the current
- * context; what it points to belongs to the snapshot's owner.
- */
-KafkaSnapshotTopic **
-kafka_snapshot_take(const KafkaTableOptions *table,
-					const KafkaConnectionOptions *connection,
-					KafkaClient *client, MemoryContext owner, int *ntopics)
+void
+kafka_snapshot_open(KafkaReader *reader, const KafkaBounds *bounds)
 {
-	KafkaSnapshotTopic **result;
-	char **names = table->topics;
-	int count = table->ntopics;
+	MemoryContext owner =
+		IsolationUsesXactSnapshot() ? TopTransactionContext : reader->owner;
+	KafkaSnapshotTopic **topics;
+	char **names;
+	int count;
 
-	if (IsolationUsesXactSnapshot())
-		owner = TopTransactionContext;
-	if (table->topic_pattern)
-	{
-		SnapshotEntry *matched =
-			find_entry(connection, owner, true, table->topic_pattern);
-
-		if (matched == NULL)
-			matched =
-				take_pattern(connection, client, owner, table->topic_pattern);
-		names = matched->matches;
-		count = matched->nmatches;
-	}
-	result = palloc(sizeof(KafkaSnapshotTopic *) * Max(count, 1));
+	names = take_topics(reader, bounds, owner, &count);
+	topics = MemoryContextAlloc(reader->context,
+								sizeof(KafkaSnapshotTopic *) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
-		SnapshotEntry *entry = find_entry(connection, owner, false, names[i]);
+		SnapshotEntry *entry =
+			find_entry(reader->connection, owner, false, names[i]);
 
-		if (entry == NULL)
-			entry =
-				take_topic(connection, client, owner,
-						   kafka_client_describe_topics(client, &names[i], 1));
-		check_partitions(table, &entry->topic);
-		result[i] = &entry->topic;
+		check_partitions(reader->table, &entry->topic);
+		topics[i] = &entry->topic;
 	}
-	*ntopics = count;
-	return result;
+	reader->topics = topics;
+	reader->ntopics = count;
+	if (reader->answers)
+		kafka_answers_note_ends(reader->answers);
+}
+
+KafkaSnapshotTopic **
+kafka_snapshot_take(KafkaTableOptions *table,
+					KafkaConnectionOptions *connection, KafkaClient *client,
+					MemoryContext owner, int *ntopics)
+{
+	KafkaReader reader = {.owner = owner,
+						  .context = CurrentMemoryContext,
+						  .scan_context = CurrentMemoryContext,
+						  .table = table,
+						  .connection = connection,
+						  .client = client};
+
+	kafka_snapshot_open(&reader, NULL);
+	*ntopics = reader.ntopics;
+	return reader.topics;
 }

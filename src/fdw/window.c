@@ -9,24 +9,33 @@
  * Start.  A hit is lossless: every record with a time >= t is at or after
  * L(t), by the meaning of "first", however the times are ordered.  Control
  * and aborted records take part in the lookup, which can only make the answer
- * earlier.  The ends were taken before, so a hit at or past the end means
- * that nothing visible matches.
+ * earlier.  A hit at or past the end means that nothing visible matches.  It
+ * does not matter when it was asked for: what is appended later lies behind
+ * it.
  *
  * "No such record" proves nothing by itself.  The broker searches one segment
  * only, and that segment's largest time may belong to a record that is no
  * longer there: after DeleteRecords moved the log start into the segment, or
  * where compaction emptied a producer's last batch, which keeps its time.  It
- * is believed where neither can have happened: the log starts at 0 and
- * cleanup.policy is delete.  Else we look for earlier times, doubling the
- * step, until there is a hit, which is lossless for the later time too; and
- * where that hit lies far from the end, we look for a later one in between.
+ * is believed where neither can have happened: cleanup.policy is delete, and
+ * the log still started at 0 after it was asked for.  Besides, the ends must
+ * have been known before, lest a record turn up between.  Else we look for
+ * earlier times, doubling the step, until there is a hit, which is lossless
+ * for the later time too; and where that hit lies far from the end, we look
+ * for a later one in between.
  *
  * Stop.  L(b + 1) is not lossless: records with times <= b may follow it.
  * Where every record's time lies within lag behind and lead ahead of the
  * moment it was appended, and append times never step back by more than skew,
  * L(b + lag + lead + skew + 1) is: the record q found was appended after
  * b + lag + skew, so what follows was appended after b + lag, and has a time
- * after b.  Without such a bound the stop is the end snapshot.
+ * after b.  That is true of q whenever it was asked for, and where there is no
+ * such record the stop is the end snapshot, which is always right; so it is
+ * without such a bound.
+ *
+ * Most of these questions went out along with the one for the ends (ahead.c).
+ * What is asked here goes by what is known for certain, and finds the answer
+ * already there, or waits for it.
  *
  * IDENTIFICATION
  *		src/fdw/window.c
@@ -35,8 +44,7 @@
  */
 #include "postgres.h"
 
-#include "common/int.h"
-#include "fdw/reader.h"
+#include "fdw/window.h"
 
 /* A start this near the end is good enough; see above. */
 #define GOOD_START_OFFSETS 10000
@@ -47,8 +55,8 @@
 typedef struct Piece
 {
 	KafkaSnapshotTopic *topic;
+	int topic_index; /* in the reader's list */
 	KafkaSnapshotPart *part;
-	int round;         /* how many pieces the partition has before */
 	KafkaRange offset; /* what is left after each step */
 	KafkaRange time_ms;
 	bool start_in_log;    /* offset.start is not below the log start */
@@ -69,7 +77,6 @@ typedef struct PieceList
 	Piece *pieces;
 	int npieces;
 	int capacity;
-	int nrounds;
 } PieceList;
 
 /* ----------------------------------------------------------------
@@ -88,7 +95,6 @@ add_piece(PieceList *list, Piece piece)
 									: palloc(sizeof(Piece) * list->capacity);
 	}
 	list->pieces[list->npieces++] = piece;
-	list->nrounds = Max(list->nrounds, piece.round + 1);
 }
 
 static void
@@ -103,7 +109,7 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 		for (int i = 0; i < topic->nparts; i++)
 		{
 			KafkaSnapshotPart *part = &topic->parts[i];
-			Piece piece = {.topic = topic, .part = part};
+			Piece piece = {.topic = topic, .topic_index = t, .part = part};
 			int nslices;
 
 			if (!kafka_option_has_partition(reader->table, part->partition))
@@ -119,7 +125,6 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 					kafka_range_is_empty(piece.time_ms))
 					continue;
 				add_piece(list, piece);
-				piece.round++;
 			}
 		}
 	}
@@ -135,39 +140,34 @@ typedef bool (*PieceTest)(const Piece *piece);
 typedef int64 (*PieceTime)(const Piece *piece, int64 slack_ms);
 typedef void (*PieceAnswer)(Piece *piece, int64 offset);
 
-/*
- * Looks up one time for each piece that passes the test.  A partition may
- * stand in a lookup only once, so its first pieces go together, then its
- * second ones, and so on: with one time window, one round trip.
- */
+static void take_stop(Piece *piece, int64 offset);
+
+/* Looks up one time for each piece that passes the test. */
 static void
 look_up_pieces(KafkaReader *reader, PieceList *list, PieceTest test,
 			   PieceTime time_of, int64 slack_ms, PieceAnswer answer)
 {
-	KafkaLookup *lookups = palloc(sizeof(KafkaLookup) * Max(list->npieces, 1));
-	Piece **asked = palloc(sizeof(Piece *) * Max(list->npieces, 1));
+	KafkaAnswers *answers = kafka_reader_answers(reader);
 
-	for (int round = 0; round < list->nrounds; round++)
+	for (int i = 0; i < list->npieces; i++)
 	{
-		int count = 0;
+		const Piece *piece = &list->pieces[i];
 
-		for (int i = 0; i < list->npieces; i++)
-		{
-			Piece *piece = &list->pieces[i];
-
-			if (piece->round != round || !test(piece))
-				continue;
-			lookups[count].topic = piece->topic->name;
-			lookups[count].partition = piece->part->partition;
-			lookups[count].time_ms = time_of(piece, slack_ms);
-			asked[count++] = piece;
-		}
-		kafka_client_lookup(reader->client, lookups, count);
-		for (int i = 0; i < count; i++)
-			answer(asked[i], lookups[i].offset);
+		if (test(piece))
+			kafka_answers_want(answers, piece->topic_index, piece->topic->name,
+							   piece->part->partition,
+							   time_of(piece, slack_ms), answer == take_stop);
 	}
-	pfree(lookups);
-	pfree(asked);
+	kafka_answers_ask(answers, reader->client);
+	for (int i = 0; i < list->npieces; i++)
+	{
+		Piece *piece = &list->pieces[i];
+
+		if (test(piece))
+			answer(piece, kafka_answers_get(answers, piece->topic_index,
+											piece->part->partition,
+											time_of(piece, slack_ms)));
+	}
 }
 
 /* ----------------------------------------------------------------
@@ -253,6 +253,7 @@ take_probe(Piece *piece, int64 offset)
 static bool
 settle_misses(KafkaReader *reader, PieceList *list)
 {
+	const KafkaSnapshotTopic *asked = NULL;
 	bool any = false;
 
 	for (int i = 0; i < list->npieces; i++)
@@ -262,7 +263,11 @@ settle_misses(KafkaReader *reader, PieceList *list)
 
 		if (!piece->probing)
 			continue;
-		kafka_reader_need_starts(reader, piece->topic);
+
+		/* Older starts do not tell what was in the log for the lookup. */
+		if (piece->topic != asked)
+			kafka_reader_ask_starts(reader, piece->topic);
+		asked = piece->topic;
 		settings = kafka_client_topic_settings(reader->client,
 											   piece->topic->name, true);
 		if (settings.known && settings.delete_only && piece->part->start == 0)
@@ -313,11 +318,7 @@ has_stop_time(const Piece *piece)
 static int64
 stop_time(const Piece *piece, int64 slack_ms)
 {
-	int64 time_ms;
-
-	if (pg_add_s64_overflow(piece->time_ms.end, slack_ms, &time_ms))
-		return PG_INT64_MAX;
-	return Max(time_ms, 0);
+	return kafka_window_stop_time(piece->time_ms.end, slack_ms);
 }
 
 /*
@@ -344,37 +345,15 @@ take_stop(Piece *piece, int64 offset)
 	piece->proof_ms = piece->needs_proof_ms;
 }
 
-/*
- * How far past a window's end records of the window may still come, in
- * milliseconds, and why; -1 when nothing bounds it.
- */
+/* Like kafka_window_disorder, by the topic's settings as they are now. */
 static int64
 disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
 {
-	const KafkaTableOptions *table = reader->table;
-	int64 skew_ms = reader->connection->broker_clock_skew_ms;
-	KafkaTopicSettings settings;
-	int64 sum;
+	KafkaTopicSettings settings = {0};
 
-	*reason = KAFKA_STOP_DECLARED;
-	if (table->disorder_declared)
-		return table->timestamp_max_lag_ms + table->timestamp_max_lead_ms +
-			   skew_ms;
-
-	settings = kafka_client_topic_settings(reader->client, topic, true);
-	if (settings.known && table->topic_limits && settings.log_append_time)
-	{
-		*reason = KAFKA_STOP_LOG_APPEND_TIME;
-		return skew_ms;
-	}
-	*reason = KAFKA_STOP_TOPIC_LIMITS;
-	if (settings.known && table->topic_limits &&
-		!pg_add_s64_overflow(settings.before_max_ms, settings.after_max_ms,
-							 &sum) &&
-		!pg_add_s64_overflow(sum, skew_ms, &sum))
-		return sum;
-	*reason = KAFKA_STOP_UNBOUNDED_DISORDER;
-	return -1;
+	if (!reader->table->disorder_declared)
+		settings = kafka_client_topic_settings(reader->client, topic, true);
+	return kafka_window_disorder(reader, &settings, reason);
 }
 
 /* Limits the list to one topic's pieces, which lie together. */
@@ -458,6 +437,26 @@ static bool
 has_time(const Piece *piece)
 {
 	return has_start_time(piece) || has_stop_time(piece);
+}
+
+/* Notes the questions of all pieces, to be asked together. */
+static void
+want_pieces(KafkaReader *reader, const PieceList *list)
+{
+	const KafkaSnapshotTopic *topic = NULL;
+	int64 slack_ms = -1;
+
+	for (int i = 0; i < list->npieces; i++)
+	{
+		const Piece *piece = &list->pieces[i];
+
+		if (piece->topic != topic)
+			(void) kafka_window_guess(reader, piece->topic->name, &slack_ms);
+		topic = piece->topic;
+		kafka_window_want_times(reader, piece->topic_index, topic->name,
+								piece->part->partition, piece->time_ms,
+								slack_ms);
+	}
 }
 
 /* Nothing below the log start can be read; asking for it is an error. */
@@ -555,6 +554,7 @@ kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 	{
 		if (index_is_trusted(reader))
 		{
+			want_pieces(reader, &list);
 			resolve_starts(reader, &list);
 			clip_to_log_starts(reader, &list);
 			resolve_stops(reader, &list);

@@ -1,0 +1,442 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *		Brings a batch of messages into a rollup's storage.
+ *
+ * Everything happens in one subtransaction.  When it ends well, storage holds
+ * the states of all messages that were not put aside; when too many were, or
+ * an error is raised that is not the data's, it is rolled back and nothing is
+ * left but the marks in the batch.
+ *
+ * In it, all code of the user's runs as the rollup's owner: the switch is made
+ * once, inside, and every attempt at a part of the batch is a subtransaction
+ * below, so that an error takes back the attempt and not the switch, and
+ * rolling back the whole takes back both.  Constraints and triggers that are
+ * deferred are made immediate before the switch: those that the caller's
+ * transaction has left waiting run as the caller, and those of the owner's
+ * tables do not wait to run as somebody else.
+ *
+ * Aggregating and merging are two statements, since a statement that writes
+ * is never planned in parallel: the states of the batch go into a tuplestore,
+ * which the merging statement reads under the name kafka_rollup_new_rows.
+ *
+ * IDENTIFICATION
+ *		src/rollup/apply.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "rollup/apply.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/resowner.h"
+#include "utils/tuplestore.h"
+
+/* The merging statement. */
+typedef struct KafkaUpsert
+{
+	EphemeralNamedRelationData *relation; /* the rows that it merges */
+	SPIPlanPtr plan;
+} KafkaUpsert;
+
+/* What an attempt at the states of a part of a batch works on. */
+typedef struct StatesAttempt
+{
+	KafkaApply *apply;
+	KafkaBatch *batch;
+	Tuplestorestate *store;
+	int64 rows_selected;
+} StatesAttempt;
+
+/* ----------------------------------------------------------------
+ * Texts
+ * ----------------------------------------------------------------
+ */
+
+char *
+kafka_apply_fill_storage(const char *sql, Oid storage)
+{
+	const char *name =
+		quote_qualified_identifier(get_namespace_name(
+									   get_rel_namespace(storage)),
+								   get_rel_name(storage));
+	StringInfoData text;
+
+	initStringInfo(&text);
+	while (*sql != '\0')
+	{
+		if (strncmp(sql, "%1$s", 4) == 0)
+		{
+			appendStringInfoString(&text, name);
+			sql += 4;
+		}
+		else if (sql[0] == '%' && sql[1] == '%')
+		{
+			appendStringInfoChar(&text, '%');
+			sql += 2;
+		}
+		else
+			appendStringInfoChar(&text, *sql++);
+	}
+	return text.data;
+}
+
+/* Appends a number with commas between thousands. */
+static void
+append_count(StringInfo text, int64 count)
+{
+	if (count >= 1000)
+	{
+		append_count(text, count / 1000);
+		appendStringInfo(text, ",%03d", (int) (count % 1000));
+	}
+	else
+		appendStringInfo(text, "%d", (int) count);
+}
+
+/* Why the circuit tripped, in the current context. */
+static char *
+describe_trip(const KafkaBatch *batch, int nfaults)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	append_count(&text, nfaults);
+	appendStringInfoString(&text, " of ");
+	append_count(&text, batch->nentries);
+	appendStringInfoString(&text, " messages were bad");
+	for (int i = 0; i < batch->nentries; i++)
+	{
+		const KafkaBatchEntry *entry = &batch->entries[i];
+
+		if (entry->stage == KAFKA_STAGE_NONE ||
+			entry->stage == KAFKA_STAGE_DUPLICATE)
+			continue;
+		appendStringInfo(
+			&text, "; the first: topic \"%s\", partition %d, offset %lld: %s",
+			entry->topic, entry->partition, (long long) entry->offset,
+			entry->description != NULL
+				? entry->description
+				: kafka_dead_letter_stage_name(entry->stage));
+		break;
+	}
+	return text.data;
+}
+
+/* ----------------------------------------------------------------
+ * States
+ * ----------------------------------------------------------------
+ */
+
+/* Plans the two statements, as the owner. */
+static void
+prepare_states(KafkaApply *apply)
+{
+	KafkaUpsert *upsert = palloc0(sizeof(KafkaUpsert));
+	EphemeralNamedRelationData *relation =
+		palloc0(sizeof(EphemeralNamedRelationData));
+	int result;
+
+	apply->states =
+		kafka_evaluation_prepare(apply->task->states_sql, apply->batch);
+	relation->md.name = KAFKA_ROLLUP_NEW_ROWS;
+	relation->md.tupdesc = kafka_evaluation_descriptor(apply->states);
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = -1; /* not known */
+	result = SPI_register_relation(relation);
+	if (result != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not name a tuplestore: %s", /* cannot happen */
+			 SPI_result_code_string(result));
+	upsert->relation = relation;
+	upsert->plan = SPI_prepare(apply->task->upsert_sql, 0, NULL);
+	if (upsert->plan == NULL)
+		elog(ERROR, "could not prepare a statement: %s", /* cannot happen */
+			 SPI_result_code_string(SPI_result));
+	apply->upsert = upsert;
+}
+
+/* Keeps a row of states; its last column is how many rows it was made of. */
+static void
+keep_row(TupleTableSlot *slot, void *arg)
+{
+	StatesAttempt *attempt = (StatesAttempt *) arg;
+	bool isnull;
+	Datum count =
+		slot_getattr(slot, slot->tts_tupleDescriptor->natts, &isnull);
+
+	if (!isnull)
+		attempt->rows_selected += DatumGetInt64(count);
+	tuplestore_puttupleslot(attempt->store, slot);
+}
+
+/* Aggregates a part of a batch, and merges it into storage. */
+static void
+apply_part(void *arg)
+{
+	StatesAttempt *attempt = (StatesAttempt *) arg;
+	KafkaApply *apply = attempt->apply;
+	uint64 groups;
+
+	attempt->rows_selected = 0;
+	attempt->store = tuplestore_begin_heap(false, false, work_mem);
+	kafka_evaluation_run(apply->states, attempt->batch, keep_row, attempt);
+	apply->upsert->relation->reldata = attempt->store;
+	SPI_execute_plan(apply->upsert->plan, NULL, NULL, false, 0);
+	groups = SPI_processed;
+	tuplestore_end(attempt->store);
+	apply->result.rows_selected += attempt->rows_selected;
+	apply->result.groups += groups;
+}
+
+/* Applies all that is not put aside; false when too much is in the end. */
+static bool
+apply_states(KafkaApply *apply, KafkaBatch *batch, int64 aside_allowed)
+{
+	StatesAttempt attempt = {.apply = apply, .batch = batch};
+	KafkaIsolation isolation = {.batch = batch,
+								.work = apply_part,
+								.arg = &attempt,
+								.context = apply->attempt_context,
+								.aside_allowed = aside_allowed};
+
+	kafka_isolate_run(&isolation, 0, batch->nentries);
+	return !isolation.tripped;
+}
+
+/*
+ * A message that was left out because another with its key comes before it in
+ * the batch takes that one's place where that one turned out to be bad.  What
+ * was applied cannot be scanned again, so these form a batch of their own.
+ */
+static bool
+apply_promoted(KafkaApply *apply)
+{
+	KafkaBatch *batch = apply->batch;
+	KafkaBatch *promoted;
+	int *indexes;
+	int count;
+	bool applied = true;
+
+	while (applied && (indexes = kafka_check_promote(apply, &count)) != NULL)
+	{
+		int nfaults = batch->naside -
+					  kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
+
+		CHECK_FOR_INTERRUPTS();
+		promoted = kafka_batch_create(batch->relid);
+		for (int i = 0; i < count; i++)
+			kafka_batch_add_entry(promoted, &batch->entries[indexes[i]]);
+		applied =
+			apply_states(apply, promoted, apply->faults_allowed - nfaults);
+		for (int i = 0; i < count; i++)
+		{
+			const KafkaBatchEntry *entry = &promoted->entries[i];
+
+			if (entry->stage != KAFKA_STAGE_NONE)
+				kafka_batch_put_aside(batch, indexes[i], entry->stage,
+									  entry->sqlerrcode, entry->description);
+		}
+		kafka_batch_destroy(promoted);
+		pfree(indexes);
+	}
+	return applied;
+}
+
+/* ----------------------------------------------------------------
+ * The whole
+ * ----------------------------------------------------------------
+ */
+
+int
+kafka_apply_count_stage(const KafkaBatch *batch, KafkaFaultStage stage)
+{
+	int count = 0;
+
+	for (int i = 0; batch->naside > 0 && i < batch->nentries; i++)
+	{
+		if (batch->entries[i].stage == stage)
+			count++;
+	}
+	return count;
+}
+
+/* SET CONSTRAINTS ALL IMMEDIATE */
+static void
+make_constraints_immediate(void)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+
+	statement->deferred = false;
+	AfterTriggerSetState(statement);
+}
+
+/* Checks and states; false when the circuit tripped. */
+static bool
+run_phases(KafkaApply *apply)
+{
+	KafkaBatch *batch = apply->batch;
+	int duplicates;
+
+	if (apply->task->checks_sql != NULL && !kafka_check_run(apply))
+		return false;
+	prepare_states(apply);
+	duplicates = kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
+	if (!apply_states(apply, batch,
+					  apply->faults_allowed > PG_INT32_MAX
+						  ? apply->faults_allowed
+						  : apply->faults_allowed + duplicates))
+		return false;
+	return apply_promoted(apply);
+}
+
+/* Inside of the subtransaction. */
+static void
+run_as_owner(KafkaApply *apply)
+{
+	const KafkaApplyTask *task = apply->task;
+	KafkaUserSwitch saved;
+	bool applied;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI"); /* cannot happen */
+	MemoryContextSwitchTo(apply->context);
+	make_constraints_immediate();
+	kafka_catalog_become(&saved, task->userid, &task->rollup->settings);
+	applied = run_phases(apply);
+	kafka_catalog_restore_user(&saved);
+	if (applied)
+		kafka_check_remember(apply);
+	SPI_finish();
+	apply->result.tripped = !applied;
+}
+
+/* Runs it in a subtransaction, which stays if all went well. */
+static void
+run_in_subtransaction(KafkaApply *apply)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(apply->context);
+	PG_TRY();
+	{
+		run_as_owner(apply);
+		if (apply->result.tripped)
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
+}
+
+/* Hands the newest times back to the caller's positions. */
+static void
+write_newest(const KafkaPositions *from, KafkaPositions *positions)
+{
+	for (int i = 0; from != NULL && i < from->count; i++)
+	{
+		const KafkaPosition *seen = &from->list[i];
+		KafkaPosition *position =
+			kafka_positions_find(positions, seen->topic, seen->partition);
+
+		position->has_newest = seen->has_newest;
+		position->newest = seen->newest;
+	}
+}
+
+/* More faults than this open the circuit. */
+static int64
+compute_faults_allowed(const KafkaApplyTask *task, const KafkaBatch *batch)
+{
+	if (!task->has_circuit || batch->nentries < KAFKA_ERROR_LIMIT_MIN_MESSAGES)
+		return PG_INT64_MAX;
+	return (int64) (task->rollup->options.error_limit * batch->nentries);
+}
+
+KafkaApplyResult
+kafka_apply_run(const KafkaApplyTask *task, KafkaBatch *batch,
+				KafkaPositions *positions)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "Kafka rollup batch",
+							  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	KafkaApply *apply = palloc0(sizeof(KafkaApply));
+	KafkaApplyResult result;
+
+	apply->task = task;
+	apply->context = context;
+	apply->attempt_context =
+		AllocSetContextCreate(context, "Kafka rollup attempt",
+							  ALLOCSET_DEFAULT_SIZES);
+	apply->batch = batch;
+	apply->faults_allowed = compute_faults_allowed(task, batch);
+	if (positions != NULL)
+		apply->positions = kafka_positions_copy(positions);
+	run_in_subtransaction(apply);
+
+	MemoryContextSwitchTo(caller);
+	result = apply->result;
+	result.duplicates = kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
+	result.nfaults = batch->naside - (int) result.duplicates;
+	if (result.tripped)
+		result.trip_reason = describe_trip(batch, result.nfaults);
+	else
+		write_newest(apply->positions, positions);
+	MemoryContextDelete(context);
+	return result;
+}
+
+KafkaApplyTask
+kafka_apply_task_of_rollup(const KafkaRollup *rollup)
+{
+	KafkaApplyTask task = {.rollup = rollup,
+						   .userid = rollup->owner,
+						   .has_circuit = true};
+
+	if (!OidIsValid(rollup->storage) || !OidIsValid(rollup->states) ||
+		!OidIsValid(rollup->source) ||
+		(rollup->has_checks && !OidIsValid(rollup->checks)))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("a relation of rollup \"%s\" does not exist any more",
+					rollup->name),
+			 errhint(
+				 "Drop the rollup with kafka.drop_rollup, and create it anew.")));
+	task.states_sql = kafka_evaluation_of_relation(rollup->states);
+	if (rollup->has_checks)
+		task.checks_sql = kafka_evaluation_of_relation(rollup->checks);
+	task.upsert_sql =
+		kafka_apply_fill_storage(rollup->upsert_sql, rollup->storage);
+	return task;
+}
+
+KafkaApplyResult
+kafka_rollup_apply(const KafkaRollup *rollup, KafkaBatch *batch,
+				   KafkaPositions *positions)
+{
+	KafkaApplyTask task = kafka_apply_task_of_rollup(rollup);
+
+	return kafka_apply_run(&task, batch, positions);
+}

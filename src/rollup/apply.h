@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.h
+ *		What the files share that bring a batch of messages into storage.
+ *
+ * apply.c holds the phases together: checks (check.c) decide which messages
+ * count, the query of states is evaluated over those (evaluate.c) and merged,
+ * and wherever that raises an error the messages at fault are found and put
+ * aside (isolate.c).  dead_letter.c and test.c are callers with wishes of
+ * their own.
+ *
+ * IDENTIFICATION
+ *		src/rollup/apply.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_ROLLUP_APPLY_H
+#define KAFKA_ROLLUP_APPLY_H
+
+#include "executor/tuptable.h"
+#include "rollup/rollup.h"
+
+/* ----------------------------------------------------------------
+ * evaluate.c: a query over a batch
+ * ----------------------------------------------------------------
+ */
+
+/* A query that has been planned once, to be run over parts of batches. */
+typedef struct KafkaEvaluation KafkaEvaluation;
+
+/*
+ * Plans a query for batches of about the size of this one.  It belongs to the
+ * innermost SPI connection, with which it ends, and the locks that it needs to
+ * the current subtransaction.
+ */
+extern KafkaEvaluation *kafka_evaluation_prepare(const char *sql,
+												 const KafkaBatch *batch);
+
+/* What its rows look like. */
+extern TupleDesc
+kafka_evaluation_descriptor(const KafkaEvaluation *evaluation);
+
+/*
+ * Runs it over the batch's entries [start, end) and calls row for each row of
+ * the result; the slot is valid during the call.  What it allocates is in the
+ * current context, which the caller resets.  Errors are whatever the query
+ * raises; batch->current is then the entry it was at.
+ */
+extern void kafka_evaluation_run(KafkaEvaluation *evaluation,
+								 KafkaBatch *batch,
+								 void (*row)(TupleTableSlot *slot, void *arg),
+								 void *arg);
+
+/* SELECT * FROM a relation, palloc'd. */
+extern char *kafka_evaluation_of_relation(Oid relid);
+
+/* ----------------------------------------------------------------
+ * isolate.c: which messages raise errors
+ * ----------------------------------------------------------------
+ */
+typedef struct KafkaIsolation
+{
+	/* Unchanging */
+	KafkaBatch *batch;
+	void (*work)(void *arg); /* on the batch's entries [start, end) */
+	void *arg;
+	bool keeps; /* what work did up to the message that it raises an error for
+				 * stays done: it is not done again, and the message is at
+				 * fault without further proof */
+	MemoryContext context; /* current while work runs, reset before */
+
+	/* Mutable */
+	int64 aside_allowed; /* once more entries of the batch are put aside, the
+						  * rest is not looked for */
+	bool tripped;        /* there were more: the work is not complete */
+	bool bisects;        /* work is not at the message that is at fault */
+	int sqlerrcode;      /* of the error raised last */
+} KafkaIsolation;
+
+/*
+ * Does the work for the entries [start, end) of the batch, each part of it in
+ * a subtransaction, and puts those aside for which it raises data errors.  Any
+ * other error is raised.
+ */
+extern void kafka_isolate_run(KafkaIsolation *isolation, int start, int end);
+
+/* ----------------------------------------------------------------
+ * check.c: which messages count
+ * ----------------------------------------------------------------
+ */
+
+/* The unique keys that were counted; see check.c. */
+typedef struct KafkaKeys KafkaKeys;
+
+/* ----------------------------------------------------------------
+ * apply.c: the phases
+ * ----------------------------------------------------------------
+ */
+
+/* What to apply, and how.  SQL texts are complete. */
+typedef struct KafkaApplyTask
+{
+	const KafkaRollup *rollup; /* limits, options, settings, id */
+	Oid userid;                /* whose rights the query has */
+	const char *states_sql;
+	const char *checks_sql; /* NULL for none */
+	const char *upsert_sql;
+	bool has_circuit;      /* error_limit holds */
+	bool ignores_time;     /* late_limit and future_limit do not hold */
+	KafkaKeys *known_keys; /* keys are remembered here, and not in
+						    * kafka.stored_key; NULL for the latter */
+} KafkaApplyTask;
+
+/* A task being worked on. */
+typedef struct KafkaApply
+{
+	/* Unchanging */
+	const KafkaApplyTask *task;
+	MemoryContext context;         /* holds everything */
+	MemoryContext attempt_context; /* reset for each attempt */
+	KafkaBatch *batch;
+	KafkaPositions *positions; /* a copy, whose newest times may be changed; or
+								* NULL */
+	int64 faults_allowed;
+
+	/* Mutable */
+	KafkaKeys *keys;              /* NULL where there is no unique key */
+	struct KafkaCheckedRow *rows; /* by entry; NULL where nothing is checked */
+	KafkaEvaluation *states;      /* NULL until it is prepared */
+	struct KafkaUpsert *upsert;   /* likewise */
+	KafkaApplyResult result;
+} KafkaApply;
+
+/* The task that a rollup's run has. */
+extern KafkaApplyTask kafka_apply_task_of_rollup(const KafkaRollup *rollup);
+
+/* upsert_sql or final_sql with the name of storage filled in, palloc'd. */
+extern char *kafka_apply_fill_storage(const char *sql, Oid storage);
+
+/* See kafka_rollup_apply.  positions may be NULL: then none is late. */
+extern KafkaApplyResult kafka_apply_run(const KafkaApplyTask *task,
+										KafkaBatch *batch,
+										KafkaPositions *positions);
+
+/*
+ * check.c again.  Judges all entries of the batch, and puts aside those that
+ * do not count.  Must run as the owner; false when the circuit tripped.
+ */
+extern bool kafka_check_run(KafkaApply *apply);
+
+/*
+ * Duplicates of messages that were put aside since: the first of each is taken
+ * back.  Returns them as indexes, palloc'd.
+ */
+extern int *kafka_check_promote(KafkaApply *apply, int *count);
+
+/* Remembers the keys that were counted, and forgets old ones. */
+extern void kafka_check_remember(KafkaApply *apply);
+
+/* An empty set of keys in the current context, for KafkaApplyTask. */
+extern KafkaKeys *kafka_keys_create(void);
+
+/* The entries of a batch that were put aside at this stage. */
+extern int kafka_apply_count_stage(const KafkaBatch *batch,
+								   KafkaFaultStage stage);
+
+/* A word for dead letters: decode, expect, late, future or query. */
+extern const char *kafka_dead_letter_stage_name(KafkaFaultStage stage);
+
+/* ----------------------------------------------------------------
+ * test_message.c: messages that a test makes up
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Reads messages, a JSON array of objects or one object, into entries,
+ * palloc'd.  topic is that of messages which name none, NULL for none.
+ */
+extern KafkaBatchEntry *
+kafka_test_read_messages(Jsonb *messages, const char *topic, int *count);
+
+#endif /* KAFKA_ROLLUP_APPLY_H */

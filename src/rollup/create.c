@@ -1,0 +1,603 @@
+/*-------------------------------------------------------------------------
+ *
+ * create.c
+ *		kafka.create_rollup: from a query to relations, a row and positions.
+ *
+ * The relations are made by ordinary statements with the caller's rights, in
+ * the caller's schema, so that privileges, event triggers, default privileges,
+ * dependencies and pg_dump work as for any other.  Only the rows in schema
+ * kafka are written as the extension's owner.
+ *
+ * IDENTIFICATION
+ *		src/rollup/create.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "rollup/analyze.h"
+#include "rollup/apply.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/ruleutils.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+KAFKA_SQL_FUNCTION(kafka_create_rollup);
+
+/* The longest of what is added to the name: _<name>_checks. */
+#define LONGEST_AFFIX (sizeof("__checks") - 1)
+
+typedef enum CreateArgument
+{
+	ARGUMENT_NAME,
+	ARGUMENT_QUERY,
+	ARGUMENT_START_AT,
+	ARGUMENT_START_OFFSETS,
+	ARGUMENT_START_GROUP,
+	ARGUMENT_SCHEDULE,
+	ARGUMENT_EXPECT,
+	ARGUMENT_LATE_LIMIT,
+	ARGUMENT_FUTURE_LIMIT,
+	ARGUMENT_OPTIONS
+} CreateArgument;
+
+/* A rollup in the making. */
+typedef struct NewRollup
+{
+	char *name;   /* of the relation, without schema */
+	char *schema;
+	KafkaRollupSpec *spec;
+	KafkaRollupOptions options;
+	Oid storage;
+	Oid relation;
+	Oid definition;
+	Oid states;
+	Oid checks; /* InvalidOid where there is none */
+	bool has_start_at;
+	TimestampTz start_at;
+	bool has_valid_from;
+	TimestampTz valid_from;
+} NewRollup;
+
+/* ----------------------------------------------------------------
+ * Arguments
+ * ----------------------------------------------------------------
+ */
+
+static void
+check_argument(FunctionCallInfo fcinfo, CreateArgument argument,
+			   const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("%s of a rollup must not be null", name)));
+}
+
+static char *
+get_text(FunctionCallInfo fcinfo, CreateArgument argument)
+{
+	if (PG_ARGISNULL(argument))
+		return NULL;
+	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+/* A limit must be longer than no time. */
+static void
+check_limit(FunctionCallInfo fcinfo, CreateArgument argument, const char *name)
+{
+	Interval zero = {0, 0, 0};
+
+	if (PG_ARGISNULL(argument))
+		return;
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp,
+										  PG_GETARG_DATUM(argument),
+										  IntervalPGetDatum(&zero))) <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must be longer than zero", name)));
+}
+
+/* Sets name and schema, where the caller may create relations. */
+static void
+choose_schema(NewRollup *new, const char *text)
+{
+	List *names = stringToQualifiedNameList(text);
+	RangeVar *range = makeRangeVarFromNameList(names);
+	Oid schema = RangeVarGetCreationNamespace(range);
+	AclResult result =
+		pg_namespace_aclcheck(schema, GetUserId(), ACL_CREATE);
+
+	new->name = range->relname;
+	new->schema = get_namespace_name(schema);
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+						errmsg("rollups cannot be temporary")));
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_SCHEMA, new->schema);
+	if (strlen(new->name) + LONGEST_AFFIX >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("name of rollup \"%s\" is too long", new->name),
+				 errdetail("It can have %d bytes.",
+						   (int) (NAMEDATALEN - 1 - LONGEST_AFFIX))));
+}
+
+static void pg_attribute_noreturn()
+report_duplicate(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("rollup \"%s\" already exists", name),
+			 errdetail("Names of rollups are unique in a database, whatever "
+					   "their schema.")));
+}
+
+/* Refuses what is taken before anything is done. */
+static void
+check_names(const NewRollup *new)
+{
+	Oid schema = get_namespace_oid(new->schema, false);
+	Oid types[1] = {TEXTOID};
+	Datum values[1] = {CStringGetTextDatum(new->name)};
+
+	if (kafka_catalog_execute(
+			"SELECT FROM kafka.stored_rollup WHERE name = $1", 1, types,
+			values, NULL) > 0)
+		report_duplicate(new->name);
+	if (OidIsValid(get_relname_relid(new->name, schema)))
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
+						errmsg("relation \"%s\" already exists", new->name)));
+}
+
+/* Checks that at most one of the three ways to start is given. */
+static void
+check_start(FunctionCallInfo fcinfo)
+{
+	int given = !PG_ARGISNULL(ARGUMENT_START_AT) +
+				!PG_ARGISNULL(ARGUMENT_START_OFFSETS) +
+				!PG_ARGISNULL(ARGUMENT_START_GROUP);
+
+	if (given > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("only one of start_at, start_offsets and start_group "
+						"can be given")));
+	if (!PG_ARGISNULL(ARGUMENT_SCHEDULE))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("rollups do not run by themselves yet"),
+				 errhint("Leave out schedule, and CALL kafka.run_rollups() "
+						 "from cron.")));
+}
+
+/* ----------------------------------------------------------------
+ * Relations
+ * ----------------------------------------------------------------
+ */
+
+/* Runs a statement of ours that makes an object. */
+static void
+execute(const char *sql)
+{
+	int code = SPI_execute(sql, false, 0);
+
+	if (code < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
+}
+
+/* "_<name><affix>", with its schema and quoted */
+static char *
+make_relation_name(const NewRollup *new, const char *affix)
+{
+	return quote_qualified_identifier(
+		new->schema, psprintf("_%s%s", new->name, affix));
+}
+
+static Oid
+find_relation(const char *qualified)
+{
+	return RangeVarGetRelid(
+		makeRangeVarFromNameList(stringToQualifiedNameList(qualified)), NoLock,
+		false);
+}
+
+static Oid
+create_view(const char *qualified, const char *sql, const char *comment)
+{
+	execute(psprintf("CREATE VIEW %s AS %s", qualified, sql));
+	execute(psprintf("COMMENT ON VIEW %s IS %s", qualified,
+					 quote_literal_cstr(comment)));
+	return find_relation(qualified);
+}
+
+/* The name of storage's primary key, which no column has. */
+static char *
+choose_id(const KafkaRollupSpec *spec)
+{
+	char *name = "_id";
+	ListCell *cell;
+
+restart:
+	foreach (cell, spec->columns)
+	{
+		if (strcmp(((KafkaRollupColumn *) lfirst(cell))->name, name) == 0)
+		{
+			name = psprintf("_%s", name);
+			goto restart;
+		}
+	}
+	return name;
+}
+
+static char *
+list_keys(const KafkaRollupSpec *spec, bool quoted)
+{
+	StringInfoData text;
+	ListCell *cell;
+
+	initStringInfo(&text);
+	foreach (cell, spec->key_names)
+	{
+		const char *name = lfirst(cell);
+
+		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "",
+						 quoted ? quote_identifier(name) : name);
+	}
+	return text.data;
+}
+
+/*
+ * Storage.  The primary key is there for replication only: group columns may be
+ * NULL.  A batch rewrites the rows of the groups it meets, so pages keep room
+ * for new versions, states are in no index, and vacuum comes early.
+ */
+static Oid
+create_storage(const NewRollup *new)
+{
+	const KafkaRollupSpec *spec = new->spec;
+	char *qualified = make_relation_name(new, "_g1");
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "CREATE TABLE %s ("
+					 "%s bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+					 qualified, quote_identifier(choose_id(spec)));
+	foreach (cell, spec->columns)
+	{
+		KafkaRollupColumn *column = lfirst(cell);
+
+		appendStringInfo(
+			&sql, ", %s %s", quote_identifier(column->name),
+			format_type_extended(column->type, column->typmod,
+								 FORMAT_TYPE_TYPEMOD_GIVEN |
+									 FORMAT_TYPE_FORCE_QUALIFY));
+		if (OidIsValid(column->collation))
+			appendStringInfo(&sql, " COLLATE %s",
+							 generate_collation_name(column->collation));
+	}
+	if (spec->nkeys > 0)
+		appendStringInfo(&sql, ", UNIQUE NULLS NOT DISTINCT (%s)",
+						 list_keys(spec, true));
+	appendStringInfoString(&sql,
+						   ") WITH (fillfactor = 70,"
+						   " autovacuum_vacuum_scale_factor = 0.05,"
+						   " autovacuum_analyze_scale_factor = 0.05,"
+						   " toast.autovacuum_vacuum_scale_factor = 0.05)");
+	execute(sql.data);
+	if (spec->nkeys == 0)
+		execute(psprintf("CREATE UNIQUE INDEX ON %s ((true))", qualified));
+	execute(psprintf("COMMENT ON TABLE %s IS %s", qualified,
+					 quote_literal_cstr(psprintf(
+						 "states of rollup %s, written by its runs alone: a "
+						 "change by hand makes it wrong for good",
+						 new->name))));
+	return find_relation(qualified);
+}
+
+static char *
+describe_rollup(const NewRollup *new)
+{
+	const KafkaRollupSpec *spec = new->spec;
+	const char *source = get_rel_name(spec->source);
+
+	if (spec->nkeys == 0)
+		return psprintf("rollup of Kafka foreign table %s; one row", source);
+	return psprintf("rollup of Kafka foreign table %s; key: %s", source,
+					list_keys(spec, false));
+}
+
+static void
+create_relations(NewRollup *new)
+{
+	const KafkaRollupSpec *spec = new->spec;
+	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
+
+	new->storage = create_storage(new);
+	new->definition = create_view(
+		make_relation_name(new, "_def"), spec->definition_sql,
+		psprintf("query of rollup %s, over the whole topic", new->name));
+	new->states = create_view(
+		make_relation_name(new, "_states"), spec->states_sql,
+		psprintf("states of rollup %s, as its runs make them of a batch",
+				 new->name));
+	if (spec->checks_sql != NULL)
+		new->checks = create_view(
+			make_relation_name(new, "_checks"), spec->checks_sql,
+			psprintf("what decides whether rollup %s counts a message",
+					 new->name));
+	new->relation = create_view(
+		quote_qualified_identifier(new->schema, new->name),
+		kafka_apply_fill_storage(spec->final_sql, new->storage),
+		describe_rollup(new));
+	AtEOXact_GUC(true, level);
+}
+
+/* ----------------------------------------------------------------
+ * Buckets
+ * ----------------------------------------------------------------
+ */
+
+static SPIPlanPtr
+prepare_bucket(const KafkaRollupSpec *spec)
+{
+	Oid types[1] = {TIMESTAMPTZOID};
+	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
+	SPIPlanPtr plan =
+		SPI_prepare(psprintf("SELECT %s", spec->bucket_of_sql), 1, types);
+
+	AtEOXact_GUC(true, level);
+	return plan;
+}
+
+/* Do two times fall into the same bucket? */
+static bool
+is_same_bucket(SPIPlanPtr plan, TimestampTz a, TimestampTz b)
+{
+	TimestampTz times[2] = {a, b};
+	char *buckets[2];
+
+	for (int i = 0; i < 2; i++)
+	{
+		Datum value = TimestampTzGetDatum(times[i]);
+
+		if (SPI_execute_plan(plan, &value, NULL, true, 1) != SPI_OK_SELECT ||
+			SPI_processed != 1)
+			elog(ERROR, "could not compute a bucket");
+		buckets[i] =
+			SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	return buckets[0] != NULL && buckets[1] != NULL &&
+		   strcmp(buckets[0], buckets[1]) == 0;
+}
+
+/*
+ * Sets valid_from: the first edge of a bucket at or after start_at.  Found by
+ * bisection, which asks for nothing but that later times are not in earlier
+ * buckets, and so works for months and for zones with summer time alike.
+ */
+static void
+find_valid_from(NewRollup *new)
+{
+	Datum values[2] = {TimestampTzGetDatum(new->start_at),
+					   IntervalPGetDatum(new->spec->bucket_width)};
+	SPIPlanPtr plan;
+	TimestampTz low = new->start_at;
+	TimestampTz high;
+
+	if (!new->has_start_at || TIMESTAMP_NOT_FINITE(new->start_at) ||
+		new->spec->bucket_width == NULL)
+		return;
+	plan = prepare_bucket(new->spec);
+	new->has_valid_from = true;
+	new->valid_from = new->start_at;
+	if (!is_same_bucket(plan, low - 1, low))
+		return;
+	high = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   values[0], values[1])) +
+		   USECS_PER_DAY;
+	/* low is in the bucket of start_at, high is in a later one */
+	while (high - low > 1)
+	{
+		TimestampTz middle = low + (high - low) / 2;
+
+		if (is_same_bucket(plan, new->start_at, middle))
+			low = middle;
+		else
+			high = middle;
+	}
+	new->valid_from = high;
+	ereport(NOTICE,
+			(errmsg("start_at is not on an edge of a bucket"),
+			 errdetail("The bucket it is in lacks the messages before it; "
+					   "those from %s on can be whole.",
+					   timestamptz_to_str(high))));
+}
+
+/* ----------------------------------------------------------------
+ * Rows
+ * ----------------------------------------------------------------
+ */
+
+static const char insert_rollup_sql[] =
+	"INSERT INTO kafka.stored_rollup (name, source, relation, storage,"
+	" definition, states, checks, upsert, bucket_column, bucket_width,"
+	" valid_from, late_limit, future_limit, options, search_path, time_zone,"
+	" date_style, interval_style, system_identifier, database_id)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+	" $15, $16, $17, $18, $19, $20)"
+	" ON CONFLICT (name) DO NOTHING RETURNING rollup_id";
+
+#define INSERT_NARGS 20
+
+typedef struct InsertArguments
+{
+	int count;
+	Oid types[INSERT_NARGS];
+	Datum values[INSERT_NARGS];
+	bool nulls[INSERT_NARGS];
+} InsertArguments;
+
+static void
+add_value(InsertArguments *arguments, Oid type, Datum value, bool isnull)
+{
+	arguments->types[arguments->count] = type;
+	arguments->values[arguments->count] = value;
+	arguments->nulls[arguments->count++] = isnull;
+}
+
+static void
+add_text(InsertArguments *arguments, const char *text)
+{
+	add_value(arguments, TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0,
+			  text == NULL);
+}
+
+static void
+add_relation(InsertArguments *arguments, Oid relid)
+{
+	add_value(arguments, REGCLASSOID, ObjectIdGetDatum(relid),
+			  !OidIsValid(relid));
+}
+
+static Datum
+get_options(FunctionCallInfo fcinfo)
+{
+	if (!PG_ARGISNULL(ARGUMENT_OPTIONS))
+		return PG_GETARG_DATUM(ARGUMENT_OPTIONS);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+}
+
+static int32
+insert_rollup(FunctionCallInfo fcinfo, const NewRollup *new)
+{
+	KafkaSettings settings = kafka_catalog_current_settings();
+	const KafkaRollupSpec *spec = new->spec;
+	InsertArguments arguments = {0};
+	bool isnull;
+
+	add_text(&arguments, new->name);
+	add_relation(&arguments, spec->source);
+	add_relation(&arguments, new->relation);
+	add_relation(&arguments, new->storage);
+	add_relation(&arguments, new->definition);
+	add_relation(&arguments, new->states);
+	add_relation(&arguments, new->checks);
+	add_text(&arguments, spec->upsert_sql);
+	add_text(&arguments, spec->bucket_column);
+	add_value(&arguments, INTERVALOID, IntervalPGetDatum(spec->bucket_width),
+			  spec->bucket_width == NULL);
+	add_value(&arguments, TIMESTAMPTZOID, TimestampTzGetDatum(new->valid_from),
+			  !new->has_valid_from);
+	add_value(&arguments, INTERVALOID,
+			  fcinfo->args[ARGUMENT_LATE_LIMIT].value,
+			  PG_ARGISNULL(ARGUMENT_LATE_LIMIT));
+	add_value(&arguments, INTERVALOID,
+			  fcinfo->args[ARGUMENT_FUTURE_LIMIT].value,
+			  PG_ARGISNULL(ARGUMENT_FUTURE_LIMIT));
+	add_value(&arguments, JSONBOID, get_options(fcinfo), false);
+	add_text(&arguments, settings.search_path);
+	add_text(&arguments, settings.time_zone);
+	add_text(&arguments, settings.date_style);
+	add_text(&arguments, settings.interval_style);
+	add_value(&arguments, INT8OID,
+			  Int64GetDatum((int64) GetSystemIdentifier()), false);
+	add_value(&arguments, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	if (kafka_catalog_execute(insert_rollup_sql, arguments.count,
+							  arguments.types, arguments.values,
+							  arguments.nulls) == 0)
+		report_duplicate(new->name);
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* ----------------------------------------------------------------
+ * The function
+ * ----------------------------------------------------------------
+ */
+
+static void
+tell_joins(const KafkaRollupSpec *spec)
+{
+	if (!spec->has_join)
+		return;
+	ereport(NOTICE,
+			(errmsg("later changes of joined tables do not change what was "
+					"counted before"),
+			 spec->has_inner_join
+				 ? errdetail("Messages that find no row in a joined table are "
+							 "left out; compare rows_selected with messages "
+							 "in kafka.rollup_runs.")
+				 : 0));
+}
+
+static void
+analyze(FunctionCallInfo fcinfo, NewRollup *new)
+{
+	KafkaRollupChecks checks;
+
+	checks.expect = get_text(fcinfo, ARGUMENT_EXPECT);
+	checks.unique_key = new->options.unique_key;
+	checks.wants_time = !PG_ARGISNULL(ARGUMENT_LATE_LIMIT) ||
+						!PG_ARGISNULL(ARGUMENT_FUTURE_LIMIT) ||
+						checks.unique_key != NULL;
+	new->spec =
+		kafka_rollup_analyze(get_text(fcinfo, ARGUMENT_QUERY), &checks);
+}
+
+static KafkaPositions *
+resolve_start(FunctionCallInfo fcinfo, const NewRollup *new)
+{
+	const Jsonb *offsets = NULL;
+
+	if (!PG_ARGISNULL(ARGUMENT_START_OFFSETS))
+		offsets = PG_GETARG_JSONB_P(ARGUMENT_START_OFFSETS);
+	return kafka_positions_resolve(new->spec->source,
+								   new->has_start_at ? &new->start_at : NULL,
+								   offsets,
+								   get_text(fcinfo, ARGUMENT_START_GROUP));
+}
+
+Datum
+kafka_create_rollup(PG_FUNCTION_ARGS)
+{
+	NewRollup new = {0};
+	KafkaPositions *positions;
+
+	check_argument(fcinfo, ARGUMENT_NAME, "name");
+	check_argument(fcinfo, ARGUMENT_QUERY, "query");
+	check_start(fcinfo);
+	check_limit(fcinfo, ARGUMENT_LATE_LIMIT, "late_limit");
+	check_limit(fcinfo, ARGUMENT_FUTURE_LIMIT, "future_limit");
+	new.options =
+		kafka_rollup_read_options(DatumGetJsonbP(get_options(fcinfo)));
+	new.has_start_at = !PG_ARGISNULL(ARGUMENT_START_AT);
+	if (new.has_start_at)
+		new.start_at = PG_GETARG_TIMESTAMPTZ(ARGUMENT_START_AT);
+	choose_schema(&new, get_text(fcinfo, ARGUMENT_NAME));
+
+	SPI_connect();
+	check_names(&new);
+	analyze(fcinfo, &new);
+	positions = resolve_start(fcinfo, &new);
+	create_relations(&new);
+	find_valid_from(&new);
+	kafka_positions_write(insert_rollup(fcinfo, &new), positions, NULL);
+	tell_joins(new.spec);
+	SPI_finish();
+	PG_RETURN_OID(new.relation);
+}

@@ -1,0 +1,158 @@
+/*-------------------------------------------------------------------------
+ *
+ * evaluate.c
+ *		Plans a query and runs it over a batch of messages.
+ *
+ * The plan is an ordinary one for the foreign table; only its scan, which
+ * finds the batch armed when it begins, reads that instead of the brokers.
+ * SPI would do all of this but for one thing: it runs the whole of a plan, and
+ * the batch may be armed only while the executor starts, not while the query's
+ * functions run queries of their own.
+ *
+ * The plan may be parallel: whatever else the query joins can be read by
+ * workers, the batch is in this backend's memory and is read here alone.
+ *
+ * IDENTIFICATION
+ *		src/rollup/evaluate.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "rollup/apply.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/snapmgr.h"
+
+struct KafkaEvaluation
+{
+	SPIPlanPtr plan;
+	CachedPlanSource *source;
+};
+
+/* A destination of rows that hands each to a function. */
+typedef struct RowReceiver
+{
+	DestReceiver dest; /* must be first */
+	void (*row)(TupleTableSlot *slot, void *arg);
+	void *arg;
+} RowReceiver;
+
+char *
+kafka_evaluation_of_relation(Oid relid)
+{
+	char *name = get_rel_name(relid);
+
+	if (name == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("relation with OID %u does not exist", relid)));
+	return psprintf("SELECT * FROM %s",
+					quote_qualified_identifier(get_namespace_name(
+												   get_rel_namespace(relid)),
+											   name));
+}
+
+/*
+ * Planned here, and not when it is first run, so that the locks which planning
+ * takes outlive an attempt that is rolled back.
+ */
+static void
+plan_query(KafkaEvaluation *evaluation, const char *sql)
+{
+	evaluation->plan =
+		SPI_prepare_cursor(sql, 0, NULL, CURSOR_OPT_PARALLEL_OK);
+	if (evaluation->plan == NULL)
+		elog(ERROR, "could not prepare a query: %s", /* cannot happen */
+			 SPI_result_code_string(SPI_result));
+	evaluation->source = (CachedPlanSource *) linitial(
+		SPI_plan_get_plan_sources(evaluation->plan));
+	ReleaseCachedPlan(SPI_plan_get_cached_plan(evaluation->plan), NULL);
+}
+
+KafkaEvaluation *
+kafka_evaluation_prepare(const char *sql, const KafkaBatch *batch)
+{
+	KafkaEvaluation *evaluation = palloc(sizeof(KafkaEvaluation));
+
+	kafka_batch_plan_for(batch->relid, batch->nentries);
+	PG_TRY();
+	{
+		plan_query(evaluation, sql);
+	}
+	PG_FINALLY();
+	{
+		kafka_batch_plan_for(InvalidOid, 0);
+	}
+	PG_END_TRY();
+	return evaluation;
+}
+
+TupleDesc
+kafka_evaluation_descriptor(const KafkaEvaluation *evaluation)
+{
+	return evaluation->source->resultDesc;
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+
+	receiver->row(slot, receiver->arg);
+	return true;
+}
+
+static void
+start_rows(DestReceiver *self, int operation, TupleDesc descriptor)
+{
+}
+
+static void
+end_rows(DestReceiver *self)
+{
+}
+
+/* Begins the plan's scans while the batch is armed. */
+static void
+start_armed(QueryDesc *query, KafkaBatch *batch)
+{
+	KafkaBatch *previous = kafka_batch_arm(batch);
+
+	PG_TRY();
+	{
+		ExecutorStart(query, 0);
+	}
+	PG_FINALLY();
+	{
+		kafka_batch_arm(previous);
+	}
+	PG_END_TRY();
+}
+
+void
+kafka_evaluation_run(KafkaEvaluation *evaluation, KafkaBatch *batch,
+					 void (*row)(TupleTableSlot *slot, void *arg), void *arg)
+{
+	CachedPlan *plan = SPI_plan_get_cached_plan(evaluation->plan);
+	RowReceiver receiver = {{receive_row, start_rows, end_rows, end_rows,
+							 DestNone},
+							row,
+							arg};
+	QueryDesc *query;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	query =
+		CreateQueryDesc(linitial_node(PlannedStmt, plan->stmt_list),
+						evaluation->source->query_string, GetActiveSnapshot(),
+						InvalidSnapshot, &receiver.dest, NULL, NULL, 0);
+	start_armed(query, batch);
+	ExecutorRun(query, ForwardScanDirection, 0, true);
+	ExecutorFinish(query);
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+	PopActiveSnapshot();
+	ReleaseCachedPlan(plan, NULL);
+}

@@ -1,0 +1,486 @@
+/*-------------------------------------------------------------------------
+ *
+ * generate.c
+ *		The SQL of a rollup's relations and of its upsert.
+ *
+ * Trees are built and PostgreSQL makes text of them, under a search_path of
+ * pg_catalog alone, so that all else is qualified.  What refers to storage is
+ * built of columns of two relations that need not exist yet: "stored", the rows
+ * of storage, and "excluded", those of a batch.
+ *
+ * IDENTIFICATION
+ *		src/rollup/generate.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_coerce.h"
+#include "parser/parsetree.h"
+#include "rollup/analyze.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+/* The relations of expressions over storage, as range table indexes. */
+#define STORED 1
+#define EXCLUDED 2
+
+typedef struct GenerateContext
+{
+	const KafkaAnalysis *analysis;
+	KafkaRollupSpec *spec;
+} GenerateContext;
+
+/* ----------------------------------------------------------------
+ * Storage's columns
+ * ----------------------------------------------------------------
+ */
+
+static void
+add_column(KafkaRollupSpec *spec, char *name, Node *expression)
+{
+	KafkaRollupColumn *column = palloc(sizeof(KafkaRollupColumn));
+
+	column->name = name;
+	column->type = exprType(expression);
+	column->typmod = exprTypmod(expression);
+	column->collation = exprCollation(expression);
+	spec->columns = lappend(spec->columns, column);
+}
+
+static bool
+is_taken(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec,
+		 const char *name)
+{
+	ListCell *cell;
+
+	foreach (cell, analysis->query->targetList)
+	{
+		if (strcmp(lfirst_node(TargetEntry, cell)->resname, name) == 0)
+			return true;
+	}
+	foreach (cell, spec->columns)
+	{
+		if (strcmp(((KafkaRollupColumn *) lfirst(cell))->name, name) == 0)
+			return true;
+	}
+	return strcmp(name, KAFKA_ROLLUP_ROWS_SELECTED) == 0;
+}
+
+/* The column's name with a number, shortened where that would not fit. */
+static char *
+choose_name(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec,
+			const char *base, int number)
+{
+	for (;; number++)
+	{
+		char *suffix = psprintf("_%d", number);
+		int length = pg_mbcliplen(base, strlen(base),
+								  NAMEDATALEN - 1 - strlen(suffix));
+		char *name = psprintf("%.*s%s", length, base, suffix);
+
+		if (!is_taken(analysis, spec, name))
+			return name;
+	}
+}
+
+static void
+add_columns(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
+{
+	ListCell *cell;
+
+	foreach (cell, analysis->keys)
+	{
+		TargetEntry *key = lfirst_node(TargetEntry, cell);
+
+		add_column(spec, key->resname, (Node *) key->expr);
+		spec->key_names = lappend(spec->key_names, key->resname);
+	}
+	spec->nkeys = list_length(analysis->keys);
+	foreach (cell, analysis->aggregates)
+	{
+		KafkaAggregateUse *use = lfirst(cell);
+		bool is_column = use->is_alone && list_length(use->states) == 1;
+		int number = 1;
+		ListCell *state;
+
+		use->first_column = list_length(spec->columns);
+		foreach (state, use->states)
+			add_column(spec,
+					   is_column ? pstrdup(use->column)
+								 : choose_name(analysis, spec, use->column,
+											   number++),
+					   lfirst(state));
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Expressions over storage
+ * ----------------------------------------------------------------
+ */
+
+static Node *
+make_storage_column(const KafkaRollupSpec *spec, Index relation, int index)
+{
+	KafkaRollupColumn *column = list_nth(spec->columns, index);
+
+	return (Node *) makeVar(relation, index + 1, column->type, column->typmod,
+							column->collation, 0);
+}
+
+static RangeTblEntry *
+make_storage_entry(const KafkaRollupSpec *spec, char *alias)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+	List *names = NIL;
+	ListCell *cell;
+
+	foreach (cell, spec->columns)
+		names = lappend(names,
+						makeString(((KafkaRollupColumn *) lfirst(cell))->name));
+	entry->rtekind = RTE_NAMEDTUPLESTORE;
+	entry->enrname = alias;
+	entry->alias = makeAlias(alias, NIL);
+	entry->eref = makeAlias(alias, names);
+	return entry;
+}
+
+/*
+ * The select list of these targets over storage, as text without SELECT.  A
+ * query whose FROM is empty makes the text of just the list, while the names
+ * still come from its range table.
+ */
+static char *
+deparse_over_storage(const KafkaRollupSpec *spec, List *targets)
+{
+	static const char select[] = "SELECT";
+	Query *query = makeNode(Query);
+	char *text;
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make2(make_storage_entry(spec, "stored"),
+							   make_storage_entry(spec, "excluded"));
+	query->jointree = makeFromExpr(NIL, NULL);
+	query->targetList = targets;
+	text = pg_get_querydef(query, false);
+	while (*text == ' ')
+		text++;
+	if (strncmp(text, select, strlen(select)) != 0)
+		elog(ERROR, "unexpected text of a select list: %s", text);
+	text += strlen(select);
+	while (*text == ' ')
+		text++;
+	return text;
+}
+
+/* Makes an expression of exactly the type wanted. */
+static Node *
+coerce_template(Node *node, Oid type, int32 typmod, const char *text)
+{
+	Node *coerced =
+		coerce_to_target_type(NULL, node, exprType(node), type, typmod,
+							  COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+
+	if (coerced == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("expression \"%s\" of kafka.rollup_aggregate has type "
+						"%s, not %s",
+						text, format_type_be(exprType(node)),
+						format_type_be(type))));
+	return coerced;
+}
+
+/* An aggregate's result, made of the states in storage. */
+static Node *
+make_final(const KafkaRollupSpec *spec, const KafkaAggregateUse *use)
+{
+	int count = list_length(use->states);
+	Node **params = palloc(sizeof(Node *) * count);
+
+	for (int i = 0; i < count; i++)
+		params[i] = make_storage_column(spec, STORED, use->first_column + i);
+	return coerce_template(kafka_template_analyze(use->final, params, count,
+												  use->schema, false),
+						   use->aggref->aggtype, -1, use->final);
+}
+
+/* A state's merge of what is stored and what a batch has. */
+static Node *
+make_merge(const KafkaRollupSpec *spec, const KafkaAggregateUse *use,
+		   int state)
+{
+	int count = list_length(use->states);
+	Node **params = palloc(sizeof(Node *) * count * 2);
+	char *text = list_nth(use->merges, state);
+	KafkaRollupColumn *column =
+		list_nth(spec->columns, use->first_column + state);
+
+	for (int i = 0; i < count; i++)
+	{
+		params[i] = make_storage_column(spec, STORED, use->first_column + i);
+		params[count + i] =
+			make_storage_column(spec, EXCLUDED, use->first_column + i);
+	}
+	return coerce_template(kafka_template_analyze(text, params, count * 2,
+												  use->schema, false),
+						   column->type, column->typmod, text);
+}
+
+/* Puts storage's columns in the places of group columns and aggregates. */
+static Node *
+finalize_mutator(Node *node, GenerateContext *context)
+{
+	const KafkaAnalysis *analysis = context->analysis;
+	ListCell *cell;
+	int index = 0;
+
+	if (node == NULL)
+		return NULL;
+	foreach (cell, analysis->keys)
+	{
+		if (equal(lfirst_node(TargetEntry, cell)->expr, node))
+			return make_storage_column(context->spec, STORED, index);
+		index++;
+	}
+	foreach (cell, analysis->aggregates)
+	{
+		KafkaAggregateUse *use = lfirst(cell);
+
+		if (equal(use->aggref, node))
+			return make_final(context->spec, use);
+	}
+	if (IsA(node, Var))
+		ereport(ERROR,
+				(errcode(ERRCODE_GROUPING_ERROR),
+				 errmsg("a rollup's query must group by the columns that it "
+						"selects"),
+				 errhint("Add the column to GROUP BY; that others determine "
+						 "it is not enough."),
+				 kafka_analysis_position(analysis, exprLocation(node))));
+	return expression_tree_mutator(node, finalize_mutator, context);
+}
+
+/* ----------------------------------------------------------------
+ * Statements
+ * ----------------------------------------------------------------
+ */
+
+/* Appends SQL to a text in which %1$s is a place, as format() reads it. */
+static void
+append_sql(StringInfo text, const char *sql)
+{
+	for (; *sql != '\0'; sql++)
+	{
+		if (*sql == '%')
+			appendStringInfoChar(text, '%');
+		appendStringInfoChar(text, *sql);
+	}
+}
+
+static char *
+generate_final(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
+{
+	GenerateContext context = {analysis, spec};
+	StringInfoData text;
+	List *targets = NIL;
+	ListCell *cell;
+
+	foreach (cell, analysis->query->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+		Node *node =
+			finalize_mutator(copyObject((Node *) target->expr), &context);
+
+		targets = lappend(targets,
+						  makeTargetEntry((Expr *) node, target->resno,
+										  target->resname, false));
+	}
+	initStringInfo(&text);
+	appendStringInfoString(&text, "SELECT ");
+	append_sql(&text, deparse_over_storage(spec, targets));
+	appendStringInfoString(&text, " FROM %1$s AS stored");
+	return text.data;
+}
+
+static char *
+generate_states(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
+{
+	Query *query = copyObject(analysis->query);
+	List *targets = NIL;
+	Node *count =
+		kafka_template_analyze("count(*)", NULL, 0, NULL, true);
+	ListCell *cell;
+
+	foreach (cell, analysis->keys)
+		targets = lappend(targets, copyObject(lfirst(cell)));
+	foreach (cell, analysis->aggregates)
+	{
+		KafkaAggregateUse *use = lfirst(cell);
+		ListCell *state;
+
+		foreach (state, use->states)
+			targets = lappend(targets,
+							  makeTargetEntry(copyObject(lfirst(state)), 0,
+											  NULL, false));
+	}
+	targets = lappend(targets,
+					  makeTargetEntry((Expr *) count, 0,
+									  KAFKA_ROLLUP_ROWS_SELECTED, false));
+	for (int i = 0; i < list_length(targets); i++)
+	{
+		TargetEntry *target = list_nth_node(TargetEntry, targets, i);
+
+		target->resno = i + 1;
+		if (i < list_length(spec->columns))
+			target->resname =
+				((KafkaRollupColumn *) list_nth(spec->columns, i))->name;
+	}
+	query->targetList = targets;
+	query->hasAggs = true;
+	return pg_get_querydef(query, false);
+}
+
+/* name, name, ... of storage's first count columns */
+static void
+append_names(StringInfo text, const KafkaRollupSpec *spec, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		KafkaRollupColumn *column = list_nth(spec->columns, i);
+
+		appendStringInfoString(text, i > 0 ? ", " : "");
+		append_sql(text, quote_identifier(column->name));
+	}
+}
+
+/*
+ * Rows are merged in the order of the group columns: two writers that take the
+ * same rows in the same order cannot wait for each other.
+ */
+static char *
+generate_upsert(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
+{
+	int ncolumns = list_length(spec->columns);
+	const char *separator = " DO UPDATE SET ";
+	StringInfoData text;
+	ListCell *cell;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "INSERT INTO %1$s AS stored (");
+	append_names(&text, spec, ncolumns);
+	appendStringInfoString(&text, ") SELECT ");
+	append_names(&text, spec, ncolumns);
+	appendStringInfoString(&text, " FROM " KAFKA_ROLLUP_NEW_ROWS);
+	for (int i = 1; i <= spec->nkeys; i++)
+		appendStringInfo(&text, i == 1 ? " ORDER BY %d" : ", %d", i);
+	appendStringInfoString(&text, " ON CONFLICT (");
+	if (spec->nkeys == 0)
+		appendStringInfoString(&text, "(true)");
+	append_names(&text, spec, spec->nkeys);
+	appendStringInfoChar(&text, ')');
+	foreach (cell, analysis->aggregates)
+	{
+		KafkaAggregateUse *use = lfirst(cell);
+
+		for (int i = 0; i < list_length(use->states); i++)
+		{
+			KafkaRollupColumn *column =
+				list_nth(spec->columns, use->first_column + i);
+			Expr *merge = (Expr *) make_merge(spec, use, i);
+			List *targets =
+				list_make1(makeTargetEntry(merge, 1, NULL, false));
+
+			appendStringInfoString(&text, separator);
+			append_sql(&text, quote_identifier(column->name));
+			appendStringInfoString(&text, " = ");
+			append_sql(&text, deparse_over_storage(spec, targets));
+			separator = ", ";
+		}
+	}
+	if (analysis->aggregates == NIL)
+		appendStringInfoString(&text, " DO NOTHING");
+	return text.data;
+}
+
+/* ----------------------------------------------------------------
+ * The bucket
+ * ----------------------------------------------------------------
+ */
+
+typedef struct BucketContext
+{
+	const Node *time; /* to be replaced, compared as a pointer */
+	Node *param;
+} BucketContext;
+
+static Node *
+replace_time_mutator(Node *node, BucketContext *context)
+{
+	if (node == context->time)
+		return context->param;
+	return expression_tree_mutator(node, replace_time_mutator, context);
+}
+
+/* The bucket as an expression in which $1 stands for the time. */
+static char *
+generate_bucket_of(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
+{
+	Param *param = makeNode(Param);
+	BucketContext context;
+	Node *node;
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = 1;
+	param->paramtype = TIMESTAMPTZOID;
+	param->paramtypmod = -1;
+	param->paramcollid = InvalidOid;
+	param->location = -1;
+	context.time = analysis->time;
+	context.param = coerce_to_target_type(
+		NULL, (Node *) param, TIMESTAMPTZOID, exprType(analysis->time), -1,
+		COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+	node = replace_time_mutator((Node *) analysis->bucket->expr, &context);
+	return deparse_over_storage(
+		spec, list_make1(makeTargetEntry((Expr *) node, 1, NULL, false)));
+}
+
+KafkaRollupSpec *
+kafka_analysis_generate(const KafkaAnalysis *analysis,
+						const KafkaRollupChecks *checks)
+{
+	KafkaRollupSpec *spec = palloc0(sizeof(KafkaRollupSpec));
+	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
+	Node *time = kafka_analysis_source_time(analysis);
+
+	spec->source = analysis->source;
+	spec->has_join = analysis->has_join;
+	spec->has_inner_join = analysis->has_inner_join;
+	add_columns(analysis, spec);
+	spec->definition_sql =
+		pg_get_querydef(copyObject(analysis->query), false);
+	spec->states_sql = generate_states(analysis, spec);
+	spec->final_sql = generate_final(analysis, spec);
+	spec->upsert_sql = generate_upsert(analysis, spec);
+	if (analysis->bucket != NULL)
+	{
+		spec->bucket_column = analysis->bucket->resname;
+		spec->bucket_width = analysis->bucket_width;
+		spec->bucket_of_sql = generate_bucket_of(analysis, spec);
+	}
+	if (time != NULL)
+		spec->time_sql = kafka_analysis_deparse_source(analysis, time);
+	AtEOXact_GUC(true, level);
+	if (checks->expect != NULL || checks->unique_key != NULL ||
+		checks->wants_time)
+		spec->checks_sql = kafka_analysis_generate_checks(analysis, checks);
+	return spec;
+}

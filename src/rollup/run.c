@@ -1,0 +1,250 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.c
+ *		The procedure kafka.run_rollups: which rollups run, for how long, and
+ *		what is said at the end.
+ *
+ * One rollup's failure keeps no other from running.  All that was committed
+ * stands when the call ends with an error, which names those that failed: a
+ * scheduler sees errors only.
+ *
+ * IDENTIFICATION
+ *		src/rollup/run.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "rollup/run.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
+
+KAFKA_SQL_FUNCTION(kafka_run_rollups);
+
+/* What the error at the end names in full. */
+#define MAX_NAMED_FAILURES 10
+
+/* ----------------------------------------------------------------
+ * May there be a run?
+ * ----------------------------------------------------------------
+ */
+
+static void
+check_transaction(FunctionCallInfo fcinfo)
+{
+	bool atomic = fcinfo->context == NULL ||
+				  !IsA(fcinfo->context, CallContext) ||
+				  castNode(CallContext, fcinfo->context)->atomic;
+
+	if (atomic)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg(
+				 "kafka.run_rollups cannot run inside a transaction block or a function"),
+			 errhint(
+				 "It commits batch by batch: call it by itself, with autocommit on.")));
+	if (IsolationUsesXactSnapshot())
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg(
+				 "kafka.run_rollups needs the transaction isolation level READ COMMITTED"),
+			 errhint(
+				 "SET default_transaction_isolation = 'read committed'.")));
+}
+
+static void
+check_server(void)
+{
+	PreventCommandDuringRecovery("CALL kafka.run_rollups()");
+	PreventCommandIfReadOnly("CALL kafka.run_rollups()");
+	if (!kafka_enable_runs)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rollups do not run here, since \"kafka_fdw.enable_runs\" "
+					"is off"),
+			 errhint(
+				 "It is turned off on a copy of a database whose original goes on running.")));
+}
+
+/* ----------------------------------------------------------------
+ * Arguments
+ * ----------------------------------------------------------------
+ */
+
+static void
+check_not_null(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("\"%s\" must not be null", name)));
+}
+
+static int64
+get_max_rows(FunctionCallInfo fcinfo)
+{
+	int64 max_rows;
+
+	check_not_null(fcinfo, 1, "max_rows");
+	max_rows = PG_GETARG_INT64(1);
+	if (max_rows <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"max_rows\" must be greater than zero")));
+
+	/* The bytes of a batch are limited besides. */
+	return Min(max_rows, PG_INT32_MAX / 2);
+}
+
+static TimestampTz
+get_deadline(FunctionCallInfo fcinfo)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline;
+
+	check_not_null(fcinfo, 2, "max_time");
+	deadline = DatumGetTimestampTz(
+		DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+							PG_GETARG_DATUM(2)));
+	if (deadline < now)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"max_time\" must not be negative")));
+	return deadline;
+}
+
+static void
+check_follow(FunctionCallInfo fcinfo)
+{
+	check_not_null(fcinfo, 3, "follow");
+	if (PG_GETARG_BOOL(3))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("following a topic is not supported yet"),
+			 errhint(
+				 "Call kafka.run_rollups again and again, or on a schedule.")));
+}
+
+/* The ids of the rollups to run. */
+static List *
+list_rollups(FunctionCallInfo fcinfo)
+{
+	KafkaRollup *rollup;
+
+	if (PG_ARGISNULL(0))
+		return kafka_rollup_list_runnable();
+	rollup = kafka_rollup_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	kafka_rollup_check_owner(rollup);
+	return list_make1_int(rollup->rollup_id);
+}
+
+/* ----------------------------------------------------------------
+ * The end
+ * ----------------------------------------------------------------
+ */
+
+/* The error of the only rollup that failed. */
+static void
+raise_failure(const KafkaRunFailure *failure)
+{
+	ereport(ERROR,
+			(errcode(failure->sqlerrcode),
+			 errmsg_internal("%s", failure->message),
+			 failure->detail ? errdetail_internal("%s", failure->detail) : 0,
+			 failure->hint ? errhint("%s", failure->hint) : 0,
+			 failure->context ? errcontext("%s", failure->context) : 0));
+}
+
+static void
+raise_failures(List *failures)
+{
+	const KafkaRunFailure *first = linitial(failures);
+	StringInfoData names;
+	ListCell *cell;
+
+	if (list_length(failures) == 1)
+		raise_failure(first);
+	initStringInfo(&names);
+	foreach(cell, failures)
+	{
+		const KafkaRunFailure *failure = lfirst(cell);
+		int index = foreach_current_index(cell);
+
+		if (index == MAX_NAMED_FAILURES)
+		{
+			appendStringInfo(&names, " and %d more",
+							 list_length(failures) - index);
+			break;
+		}
+		appendStringInfo(&names, "%s\"%s\"", index > 0 ? ", " : "",
+						 failure->name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg("%d rollups did not run to their end: %s",
+					list_length(failures), names.data),
+			 errdetail("The first of them: %s.", first->message),
+			 errhint(
+				 "See the view kafka.rollups. What was committed stands.")));
+}
+
+/* When this rollup shall end, so that each of those left has as long. */
+static TimestampTz
+share_of_time(TimestampTz deadline, int nleft)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (deadline <= now || nleft <= 1)
+		return deadline;
+	return now + (deadline - now) / nleft;
+}
+
+/*
+ * The list is made in the first transaction, which began with a snapshot of
+ * the call's; committing it leaves us without one.
+ */
+Datum
+kafka_run_rollups(PG_FUNCTION_ARGS)
+{
+	KafkaRun run = {0};
+	TimestampTz deadline;
+	MemoryContext caller;
+	List *ids;
+	ListCell *cell;
+
+	check_transaction(fcinfo);
+	check_server();
+	run.max_rows = get_max_rows(fcinfo);
+	deadline = get_deadline(fcinfo);
+	check_follow(fcinfo);
+	run.named = !PG_ARGISNULL(0);
+	run.context = AllocSetContextCreate(PortalContext, "Kafka run",
+										ALLOCSET_DEFAULT_SIZES);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	caller = MemoryContextSwitchTo(run.context);
+	ids = list_rollups(fcinfo);
+	SPI_commit();
+	foreach(cell, ids)
+	{
+		int nleft = list_length(ids) - foreach_current_index(cell);
+
+		kafka_run_rollup(&run, lfirst_int(cell),
+						 share_of_time(deadline, nleft));
+	}
+	if (run.failures != NIL)
+		raise_failures(run.failures);
+	MemoryContextSwitchTo(caller);
+	SPI_finish();
+	MemoryContextDelete(run.context);
+	PG_RETURN_VOID();
+}
