@@ -673,9 +673,9 @@ CREATE FUNCTION kafka.numeric_sqrt(
   square numeric)
 RETURNS numeric
 LANGUAGE SQL IMMUTABLE PARALLEL SAFE
-RETURN (SELECT CASE WHEN root > 0 AND (root - half) * (root - half) > square THEN root - 2 * half ELSE root END
-          FROM (SELECT round(sqrt(square), digits), ('5e-' || digits + 1)::numeric
-                  FROM (SELECT coalesce(scale(square), 0)) AS s (digits)) AS r (root, half));
+RETURN (SELECT CASE WHEN root > 0 AND (root - half) * (root - half) > square THEN trunc(root - half, digits) ELSE root END
+          FROM (SELECT round(sqrt(square), digits), ('5e-' || digits + 1)::numeric, digits
+                  FROM (SELECT coalesce(scale(square), 0)) AS s (digits)) AS r (root, half, digits));
 
 COMMENT ON FUNCTION kafka.numeric_sqrt(numeric) IS
 'the square root, rounded to as many digits as the argument has';
@@ -706,7 +706,7 @@ AS 'MODULE_PATHNAME', 'kafka_key_hash'
 LANGUAGE C IMMUTABLE PARALLEL SAFE;
 
 COMMENT ON FUNCTION kafka.key_hash("any") IS
-'128 bits made of the values, NULLs among them; what rollups keep of a unique_key';
+'128 bits made of the values, NULLs among them; NULL where all are NULL. What rollups keep of a unique_key';
 
 -- An argument is $1, $2 is the first of a batch where a state is alone.
 INSERT INTO kafka.rollup_aggregate (aggregate, extension, states, merges, final, built_in) VALUES

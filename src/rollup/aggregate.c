@@ -73,10 +73,8 @@ read_entry(HeapTuple tuple, TupleDesc descriptor)
 
 	entry->aggregate = SPI_getvalue(tuple, descriptor, 1);
 	entry->schema = SPI_getvalue(tuple, descriptor, 2);
-	entry->states =
-		read_texts(SPI_getbinval(tuple, descriptor, 3, &isnull));
-	entry->merges =
-		read_texts(SPI_getbinval(tuple, descriptor, 4, &isnull));
+	entry->states = read_texts(SPI_getbinval(tuple, descriptor, 3, &isnull));
+	entry->merges = read_texts(SPI_getbinval(tuple, descriptor, 4, &isnull));
 	entry->final = SPI_getvalue(tuple, descriptor, 5);
 	return entry;
 }
@@ -146,8 +144,7 @@ match_entry(const RegistryEntry *entry, Oid function, bool by_name)
 		names = stringToQualifiedNameList(qualified);
 		DeconstructQualifiedName(names, &schema, &name);
 		return schema != NULL && strcmp(name, get_func_name(function)) == 0 &&
-			   get_namespace_oid(schema, true) ==
-				   get_func_namespace(function);
+			   get_namespace_oid(schema, true) == get_func_namespace(function);
 	}
 	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
 	call->args[0].value = CStringGetTextDatum(qualified);
@@ -165,7 +162,7 @@ find_entry(Oid function)
 	{
 		ListCell *cell;
 
-		foreach (cell, entries)
+		foreach(cell, entries)
 		{
 			RegistryEntry *entry = lfirst(cell);
 			char *path = entry->schema
@@ -228,10 +225,10 @@ hint_distinct(const Aggref *aggref)
 static const char *
 hint_unregistered(const char *name)
 {
-	static const char *const lists[] = {
-		"array_agg",       "string_agg",      "json_agg",
-		"jsonb_agg",       "json_object_agg", "jsonb_object_agg",
-		"xmlagg",          "range_agg",       "mode"};
+	static const char *const lists[] =
+		{"array_agg", "string_agg",      "json_agg",
+		 "jsonb_agg", "json_object_agg", "jsonb_object_agg",
+		 "xmlagg",    "range_agg",       "mode"};
 
 	if (strncmp(name, "percentile_", 11) == 0)
 		return "Use tdigest(x, 100) of extension tdigest, an estimate that "
@@ -257,11 +254,10 @@ check_aggregate(const KafkaAnalysis *analysis, const Aggref *aggref)
 	char *name = get_func_name(aggref->aggfnoid);
 
 	if (AGGKIND_IS_ORDERED_SET(aggref->aggkind))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a rollup cannot keep aggregate %s", name),
-				 errhint("%s", hint_unregistered(name)),
-				 kafka_analysis_position(analysis, aggref->location)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a rollup cannot keep aggregate %s", name),
+						errhint("%s", hint_unregistered(name)),
+						kafka_analysis_position(analysis, aggref->location)));
 	if (aggref->aggdistinct != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -272,11 +268,10 @@ check_aggregate(const KafkaAnalysis *analysis, const Aggref *aggref)
 							   "DISTINCT."),
 				 kafka_analysis_position(analysis, aggref->location)));
 	if (aggref->aggorder != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a rollup cannot keep %s with ORDER BY", name),
-				 errhint("%s", hint_unregistered(name)),
-				 kafka_analysis_position(analysis, aggref->location)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a rollup cannot keep %s with ORDER BY", name),
+						errhint("%s", hint_unregistered(name)),
+						kafka_analysis_position(analysis, aggref->location)));
 }
 
 /* ----------------------------------------------------------------
@@ -346,16 +341,14 @@ make_state(const Aggref *aggref, const char *text, Node **params, int nparams,
 		   const char *schema)
 {
 	StateContext context = {aggref->aggfilter, false};
-	Node *state =
-		kafka_template_analyze(text, params, nparams, schema, true);
+	Node *state = kafka_template_analyze(text, params, nparams, schema, true);
 
 	(void) add_filter_walker(state, &context);
 	if (context.outside || !contain_agg_clause(state))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("state \"%s\" of kafka.rollup_aggregate is no "
-						"aggregate of its arguments",
-						text)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("state \"%s\" of kafka.rollup_aggregate is no "
+							   "aggregate of its arguments",
+							   text)));
 	if (exprType(state) == UNKNOWNOID ||
 		get_typtype(exprType(state)) == TYPTYPE_PSEUDO)
 		ereport(ERROR,
@@ -399,21 +392,20 @@ make_use(const KafkaAnalysis *analysis, Aggref *aggref,
 	callback.arg = &place;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	foreach (cell, aggref->args)
+	foreach(cell, aggref->args)
 		params[count++] = (Node *) lfirst_node(TargetEntry, cell)->expr;
 	params[count++] =
 		find_source_column(analysis, KAFKA_ROLE_PARTITION, INT4OID);
-	params[count++] =
-		find_source_column(analysis, KAFKA_ROLE_OFFSET, INT8OID);
+	params[count++] = find_source_column(analysis, KAFKA_ROLE_OFFSET, INT8OID);
 	use->aggref = aggref;
 	use->signature = entry->aggregate;
 	use->schema = entry->schema;
 	use->merges = entry->merges;
 	use->final = entry->final;
-	foreach (cell, entry->states)
-		use->states = lappend(use->states,
-							  make_state(aggref, lfirst(cell), params, count,
-										 entry->schema));
+	foreach(cell, entry->states)
+		use->states =
+			lappend(use->states, make_state(aggref, lfirst(cell), params,
+											count, entry->schema));
 	error_context_stack = callback.previous;
 	return use;
 }
@@ -429,7 +421,7 @@ find_aggregates_walker(Node *node, KafkaAnalysis *analysis)
 		return false;
 	if (!IsA(node, Aggref))
 		return expression_tree_walker(node, find_aggregates_walker, analysis);
-	foreach (cell, analysis->aggregates)
+	foreach(cell, analysis->aggregates)
 	{
 		if (equal(((KafkaAggregateUse *) lfirst(cell))->aggref, aggref))
 			return false;
@@ -437,13 +429,12 @@ find_aggregates_walker(Node *node, KafkaAnalysis *analysis)
 	check_aggregate(analysis, aggref);
 	entry = find_entry(aggref->aggfnoid);
 	if (entry == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a rollup cannot keep aggregate %s",
-						format_procedure(aggref->aggfnoid)),
-				 errhint("%s",
-						 hint_unregistered(get_func_name(aggref->aggfnoid))),
-				 kafka_analysis_position(analysis, aggref->location)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a rollup cannot keep aggregate %s",
+							   format_procedure(aggref->aggfnoid)),
+						errhint("%s", hint_unregistered(
+										  get_func_name(aggref->aggfnoid))),
+						kafka_analysis_position(analysis, aggref->location)));
 	analysis->aggregates =
 		lappend(analysis->aggregates, make_use(analysis, aggref, entry));
 	return false;
@@ -455,12 +446,12 @@ find_lone_aggregates(KafkaAnalysis *analysis)
 {
 	ListCell *cell;
 
-	foreach (cell, analysis->query->targetList)
+	foreach(cell, analysis->query->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		ListCell *use_cell;
 
-		foreach (use_cell, analysis->aggregates)
+		foreach(use_cell, analysis->aggregates)
 		{
 			KafkaAggregateUse *use = lfirst(use_cell);
 
@@ -477,7 +468,7 @@ kafka_analysis_find_aggregates(KafkaAnalysis *analysis)
 {
 	ListCell *cell;
 
-	foreach (cell, analysis->query->targetList)
+	foreach(cell, analysis->query->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 

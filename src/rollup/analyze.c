@@ -89,10 +89,12 @@ kafka_analysis_is_source(Oid relid)
 int
 kafka_analysis_fix_settings(const char *search_path)
 {
-	static const char *const settings[][2] = {
-		{"DateStyle", "ISO, YMD"},      {"IntervalStyle", "postgres"},
-		{"extra_float_digits", "1"},    {"array_nulls", "on"},
-		{"transform_null_equals", "off"}};
+	static const char *const settings[][2] = {{"DateStyle", "ISO, YMD"},
+											  {"IntervalStyle", "postgres"},
+											  {"extra_float_digits", "1"},
+											  {"array_nulls", "on"},
+											  {"transform_null_equals",
+											   "off"}};
 	int level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(settings); i++)
@@ -119,18 +121,18 @@ parse_query(KafkaAnalysis *analysis)
 	raw = linitial_node(RawStmt, statements);
 	if (!IsA(raw->stmt, SelectStmt) ||
 		((SelectStmt *) raw->stmt)->intoClause != NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("a rollup's query must be a plain SELECT"),
-						kafka_analysis_position(analysis,
-												raw->stmt_location)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a rollup's query must be a plain SELECT"),
+				 kafka_analysis_position(analysis, raw->stmt_location)));
 	analysis->query =
 		parse_analyze_fixedparams(raw, analysis->text, NULL, 0, NULL);
 }
 
 /* Raises the error that a clause cannot be in a rollup's query. */
-static void pg_attribute_noreturn()
-refuse(const KafkaAnalysis *analysis, const char *what, Node *where,
-	   const char *hint)
+static void
+pg_attribute_noreturn() refuse(const KafkaAnalysis *analysis, const char *what,
+							   Node *where, const char *hint)
 {
 	int location = -1;
 
@@ -196,8 +198,7 @@ refuse_clauses(const KafkaAnalysis *analysis)
 			   (Node *) rt_fetch(2, query->rtable)->subquery->targetList,
 			   "Make a rollup of each part, and a view over them.");
 	if (query->distinctClause != NIL)
-		refuse(analysis,
-			   query->hasDistinctOn ? "DISTINCT ON" : "DISTINCT",
+		refuse(analysis, query->hasDistinctOn ? "DISTINCT ON" : "DISTINCT",
 			   find_clause_place(query, query->distinctClause),
 			   query->hasDistinctOn
 				   ? "Use GROUP BY with kafka.first or kafka.last."
@@ -257,12 +258,11 @@ check_name(const KafkaAnalysis *analysis, const TargetEntry *target)
 	ListCell *cell;
 
 	if (strcmp(target->resname, "?column?") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-				 errmsg("column %d of the rollup's query has no name",
-						target->resno),
-				 errhint("Name it with AS."),
-				 kafka_analysis_position(analysis, location)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
+						errmsg("column %d of the rollup's query has no name",
+							   target->resno),
+						errhint("Name it with AS."),
+						kafka_analysis_position(analysis, location)));
 	if (strcmp(target->resname, KAFKA_ROLLUP_ROWS_SELECTED) == 0 ||
 		SystemAttributeByName(target->resname) != NULL)
 		ereport(ERROR,
@@ -270,7 +270,7 @@ check_name(const KafkaAnalysis *analysis, const TargetEntry *target)
 				 errmsg("column name \"%s\" is reserved", target->resname),
 				 errhint("Name it otherwise with AS."),
 				 kafka_analysis_position(analysis, location)));
-	foreach (cell, analysis->query->targetList)
+	foreach(cell, analysis->query->targetList)
 	{
 		TargetEntry *other = lfirst_node(TargetEntry, cell);
 
@@ -310,7 +310,7 @@ check_targets(KafkaAnalysis *analysis)
 	Query *query = analysis->query;
 	ListCell *cell;
 
-	foreach (cell, query->targetList)
+	foreach(cell, query->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		bool is_key =
@@ -325,8 +325,9 @@ check_targets(KafkaAnalysis *analysis)
 							"by"),
 					 errhint("Add the expression to the select list, or drop "
 							 "it from GROUP BY."),
-					 kafka_analysis_position(
-						 analysis, exprLocation((Node *) target->expr))));
+					 kafka_analysis_position(analysis,
+											 exprLocation(
+												 (Node *) target->expr))));
 		check_name(analysis, target);
 		if (!is_key)
 			continue;
@@ -351,6 +352,7 @@ kafka_rollup_analyze(const char *query, const KafkaRollupChecks *checks)
 {
 	KafkaAnalysis *analysis = palloc0(sizeof(KafkaAnalysis));
 	ErrorContextCallback callback;
+	KafkaRollupSpec *spec;
 
 	analysis->text = query;
 	kafka_analysis_push_text(&callback, query);
@@ -364,11 +366,13 @@ kafka_rollup_analyze(const char *query, const KafkaRollupChecks *checks)
 	 * A column that USING merged is the one of the left side here, since
 	 * there are no full joins; resolved, it equals the one in GROUP BY.
 	 */
-	analysis->query->targetList = (List *) flatten_join_alias_vars(
-		analysis->query, (Node *) analysis->query->targetList);
+	analysis->query->targetList =
+		(List *) flatten_join_alias_vars(analysis->query,
+										 (Node *) analysis->query->targetList);
 	check_targets(analysis);
 	kafka_analysis_find_bucket(analysis);
 	kafka_analysis_find_aggregates(analysis);
+	spec = kafka_analysis_generate(analysis, checks);
 	error_context_stack = callback.previous;
-	return kafka_analysis_generate(analysis, checks);
+	return spec;
 }

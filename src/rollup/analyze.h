@@ -23,27 +23,27 @@
 /* A registered aggregate as a query uses it. */
 typedef struct KafkaAggregateUse
 {
-	Aggref *aggref;       /* the first of its equals in the query */
-	char *signature;      /* the registry's name for it */
-	char *schema;         /* of its extension, NULL for none */
-	List *states;         /* of Node *, over the source row */
-	List *merges;         /* of char *, the registry's templates */
-	char *final;          /* the registry's template */
-	int first_column;     /* index of its first state in storage */
-	const char *column;   /* of the query that it is in, for names */
-	bool is_alone;        /* the column is nothing but this aggregate */
+	Aggref *aggref;     /* the first of its equals in the query */
+	char *signature;    /* the registry's name for it */
+	char *schema;       /* of its extension, NULL for none */
+	List *states;       /* of Node *, over the source row */
+	List *merges;       /* of char *, the registry's templates */
+	char *final;        /* the registry's template */
+	int first_column;   /* index of its first state in storage */
+	const char *column; /* of the query that it is in, for names */
+	bool is_alone;      /* the column is nothing but this aggregate */
 } KafkaAggregateUse;
 
 typedef struct KafkaAnalysis
 {
 	const char *text;
-	Query *query;         /* join aliases resolved in its target list */
-	Index source_index;   /* of the Kafka table in the query's range table */
+	Query *query;       /* join aliases resolved in its target list */
+	Index source_index; /* of the Kafka table in the query's range table */
 	Oid source;
 	KafkaColumnOptions *source_columns;
 	int nsource_columns;
-	List *keys;           /* of TargetEntry *, in order of the target list */
-	List *aggregates;     /* of KafkaAggregateUse * */
+	List *keys;       /* of TargetEntry *, in order of the target list */
+	List *aggregates; /* of KafkaAggregateUse * */
 	bool has_join;
 	bool has_inner_join;
 

@@ -101,7 +101,7 @@ append_count(StringInfo text, int64 count)
 		appendStringInfo(text, "%d", (int) count);
 }
 
-/* Why the circuit tripped, in the current context. */
+/* Why the circuit tripped, a sentence, in the current context. */
 static char *
 describe_trip(const KafkaBatch *batch, int nfaults)
 {
@@ -127,6 +127,7 @@ describe_trip(const KafkaBatch *batch, int nfaults)
 				: kafka_dead_letter_stage_name(entry->stage));
 		break;
 	}
+	appendStringInfoChar(&text, '.');
 	return text.data;
 }
 

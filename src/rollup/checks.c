@@ -94,8 +94,8 @@ static char *
 deparse_select(const KafkaAnalysis *analysis, List *targets)
 {
 	Query *query = makeNode(Query);
-	RangeTblEntry *entry = copyObject(
-		rt_fetch(analysis->source_index, analysis->query->rtable));
+	RangeTblEntry *entry =
+		copyObject(rt_fetch(analysis->source_index, analysis->query->rtable));
 	RangeTblRef *reference = makeNode(RangeTblRef);
 	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
 	char *text;
@@ -117,8 +117,8 @@ deparse_select(const KafkaAnalysis *analysis, List *targets)
 char *
 kafka_analysis_deparse_source(const KafkaAnalysis *analysis, Node *expression)
 {
-	List *context = deparse_context_for(get_rel_name(analysis->source),
-										analysis->source);
+	List *context =
+		deparse_context_for(get_rel_name(analysis->source), analysis->source);
 	Node *node = copyObject(expression);
 
 	if (analysis->source_index != 1)
@@ -155,7 +155,7 @@ parse_over_source(const KafkaAnalysis *analysis, const char *text,
 						errmsg("%s must be an expression over the columns of "
 							   "the foreign table",
 							   name)));
-	foreach (cell, select->targetList)
+	foreach(cell, select->targetList)
 	{
 		ResTarget *target = lfirst_node(ResTarget, cell);
 
@@ -224,18 +224,18 @@ analyze_checks(const KafkaAnalysis *analysis, const char *text,
 		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR),
 						errmsg("%s must be one condition", name)));
 	pstate = make_source_state(analysis, source, text);
-	foreach (cell, raw)
+	foreach(cell, raw)
 	{
-		Node *node =
-			analyze_over_source(analysis, pstate, lfirst(cell), name);
+		Node *node = analyze_over_source(analysis, pstate, lfirst(cell), name);
 
 		if (is_condition)
 			node = coerce_to_boolean(pstate, node, name);
 		else
-			node = coerce_type(pstate, node, exprType(node),
-							   exprType(node) == UNKNOWNOID ? TEXTOID
-															: exprType(node),
-							   -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+			node =
+				coerce_type(pstate, node, exprType(node),
+							exprType(node) == UNKNOWNOID ? TEXTOID
+														 : exprType(node),
+							-1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
 		assign_expr_collations(pstate, node);
 		if (analysis->source_index != 1)
 			ChangeVarNodes(node, 1, analysis->source_index, 0);
@@ -280,7 +280,7 @@ find_source_filter(const KafkaAnalysis *analysis)
 		kafka_analysis_list_conjuncts(analysis->query->jointree->quals);
 	ListCell *cell;
 
-	foreach (cell, conjuncts)
+	foreach(cell, conjuncts)
 	{
 		Node *resolved =
 			flatten_join_alias_vars(analysis->query, lfirst(cell));
@@ -332,10 +332,11 @@ kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 	List *targets;
 
 	if (checks->expect != NULL)
-		passes = make_filtered(
-			filter,
-			linitial(analyze_checks(analysis, checks->expect, "expect", true)),
-			makeBoolConst(true, false));
+		passes =
+			make_filtered(filter,
+						  linitial(analyze_checks(analysis, checks->expect,
+												  "expect", true)),
+						  makeBoolConst(true, false));
 	if (checks->wants_time && time == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -349,13 +350,13 @@ kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 	if (time == NULL)
 		time = make_null(TIMESTAMPTZOID);
 	if (checks->unique_key != NULL)
-		key_hash = make_filtered(filter,
-								 make_key_hash(analysis, checks->unique_key),
-								 make_null(UUIDOID));
+		key_hash =
+			make_filtered(filter, make_key_hash(analysis, checks->unique_key),
+						  make_null(UUIDOID));
 	time = make_filtered(filter, time, make_null(TIMESTAMPTZOID));
-	targets = list_make3(
-		makeTargetEntry((Expr *) passes, 1, "passes", false),
-		makeTargetEntry((Expr *) time, 2, "time", false),
-		makeTargetEntry((Expr *) key_hash, 3, "key_hash", false));
+	targets =
+		list_make3(makeTargetEntry((Expr *) passes, 1, "passes", false),
+				   makeTargetEntry((Expr *) time, 2, "time", false),
+				   makeTargetEntry((Expr *) key_hash, 3, "key_hash", false));
 	return deparse_select(analysis, targets);
 }

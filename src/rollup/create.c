@@ -57,7 +57,7 @@ typedef enum CreateArgument
 /* A rollup in the making. */
 typedef struct NewRollup
 {
-	char *name;   /* of the relation, without schema */
+	char *name; /* of the relation, without schema */
 	char *schema;
 	KafkaRollupSpec *spec;
 	KafkaRollupOptions options;
@@ -116,8 +116,7 @@ choose_schema(NewRollup *new, const char *text)
 	List *names = stringToQualifiedNameList(text);
 	RangeVar *range = makeRangeVarFromNameList(names);
 	Oid schema = RangeVarGetCreationNamespace(range);
-	AclResult result =
-		pg_namespace_aclcheck(schema, GetUserId(), ACL_CREATE);
+	AclResult result = pg_namespace_aclcheck(schema, GetUserId(), ACL_CREATE);
 
 	new->name = range->relname;
 	new->schema = get_namespace_name(schema);
@@ -127,15 +126,14 @@ choose_schema(NewRollup *new, const char *text)
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_SCHEMA, new->schema);
 	if (strlen(new->name) + LONGEST_AFFIX >= NAMEDATALEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("name of rollup \"%s\" is too long", new->name),
-				 errdetail("It can have %d bytes.",
-						   (int) (NAMEDATALEN - 1 - LONGEST_AFFIX))));
+		ereport(ERROR, (errcode(ERRCODE_NAME_TOO_LONG),
+						errmsg("name of rollup \"%s\" is too long", new->name),
+						errdetail("It can have %d bytes.",
+								  (int) (NAMEDATALEN - 1 - LONGEST_AFFIX))));
 }
 
-static void pg_attribute_noreturn()
-report_duplicate(const char *name)
+static void
+pg_attribute_noreturn() report_duplicate(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -193,6 +191,7 @@ execute(const char *sql)
 {
 	int code = SPI_execute(sql, false, 0);
 
+	/* errors of the statement are raised: this cannot happen */
 	if (code < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
 }
@@ -201,16 +200,16 @@ execute(const char *sql)
 static char *
 make_relation_name(const NewRollup *new, const char *affix)
 {
-	return quote_qualified_identifier(
-		new->schema, psprintf("_%s%s", new->name, affix));
+	return quote_qualified_identifier(new->schema,
+									  psprintf("_%s%s", new->name, affix));
 }
 
 static Oid
 find_relation(const char *qualified)
 {
-	return RangeVarGetRelid(
-		makeRangeVarFromNameList(stringToQualifiedNameList(qualified)), NoLock,
-		false);
+	return RangeVarGetRelid(makeRangeVarFromNameList(
+								stringToQualifiedNameList(qualified)),
+							NoLock, false);
 }
 
 static Oid
@@ -230,7 +229,7 @@ choose_id(const KafkaRollupSpec *spec)
 	ListCell *cell;
 
 restart:
-	foreach (cell, spec->columns)
+	foreach(cell, spec->columns)
 	{
 		if (strcmp(((KafkaRollupColumn *) lfirst(cell))->name, name) == 0)
 		{
@@ -248,7 +247,7 @@ list_keys(const KafkaRollupSpec *spec, bool quoted)
 	ListCell *cell;
 
 	initStringInfo(&text);
-	foreach (cell, spec->key_names)
+	foreach(cell, spec->key_names)
 	{
 		const char *name = lfirst(cell);
 
@@ -276,15 +275,14 @@ create_storage(const NewRollup *new)
 					 "CREATE TABLE %s ("
 					 "%s bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 					 qualified, quote_identifier(choose_id(spec)));
-	foreach (cell, spec->columns)
+	foreach(cell, spec->columns)
 	{
 		KafkaRollupColumn *column = lfirst(cell);
 
-		appendStringInfo(
-			&sql, ", %s %s", quote_identifier(column->name),
-			format_type_extended(column->type, column->typmod,
-								 FORMAT_TYPE_TYPEMOD_GIVEN |
-									 FORMAT_TYPE_FORCE_QUALIFY));
+		appendStringInfo(&sql, ", %s %s", quote_identifier(column->name),
+						 format_type_extended(column->type, column->typmod,
+											  FORMAT_TYPE_TYPEMOD_GIVEN |
+												  FORMAT_TYPE_FORCE_QUALIFY));
 		if (OidIsValid(column->collation))
 			appendStringInfo(&sql, " COLLATE %s",
 							 generate_collation_name(column->collation));
@@ -327,9 +325,10 @@ create_relations(NewRollup *new)
 	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
 
 	new->storage = create_storage(new);
-	new->definition = create_view(
-		make_relation_name(new, "_def"), spec->definition_sql,
-		psprintf("query of rollup %s, over the whole topic", new->name));
+	new->definition =
+		create_view(make_relation_name(new, "_def"), spec->definition_sql,
+					psprintf("query of rollup %s, over the whole topic",
+							 new->name));
 	new->states = create_view(
 		make_relation_name(new, "_states"), spec->states_sql,
 		psprintf("states of rollup %s, as its runs make them of a batch",
@@ -339,10 +338,10 @@ create_relations(NewRollup *new)
 			make_relation_name(new, "_checks"), spec->checks_sql,
 			psprintf("what decides whether rollup %s counts a message",
 					 new->name));
-	new->relation = create_view(
-		quote_qualified_identifier(new->schema, new->name),
-		kafka_apply_fill_storage(spec->final_sql, new->storage),
-		describe_rollup(new));
+	new->relation =
+		create_view(quote_qualified_identifier(new->schema, new->name),
+					kafka_apply_fill_storage(spec->final_sql, new->storage),
+					describe_rollup(new));
 	AtEOXact_GUC(true, level);
 }
 
@@ -376,6 +375,7 @@ is_same_bucket(SPIPlanPtr plan, TimestampTz a, TimestampTz b)
 
 		if (SPI_execute_plan(plan, &value, NULL, true, 1) != SPI_OK_SELECT ||
 			SPI_processed != 1)
+			/* a SELECT of one expression: this cannot happen */
 			elog(ERROR, "could not compute a bucket");
 		buckets[i] =
 			SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -503,8 +503,7 @@ insert_rollup(FunctionCallInfo fcinfo, const NewRollup *new)
 			  spec->bucket_width == NULL);
 	add_value(&arguments, TIMESTAMPTZOID, TimestampTzGetDatum(new->valid_from),
 			  !new->has_valid_from);
-	add_value(&arguments, INTERVALOID,
-			  fcinfo->args[ARGUMENT_LATE_LIMIT].value,
+	add_value(&arguments, INTERVALOID, fcinfo->args[ARGUMENT_LATE_LIMIT].value,
 			  PG_ARGISNULL(ARGUMENT_LATE_LIMIT));
 	add_value(&arguments, INTERVALOID,
 			  fcinfo->args[ARGUMENT_FUTURE_LIMIT].value,

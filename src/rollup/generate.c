@@ -61,12 +61,12 @@ is_taken(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec,
 {
 	ListCell *cell;
 
-	foreach (cell, analysis->query->targetList)
+	foreach(cell, analysis->query->targetList)
 	{
 		if (strcmp(lfirst_node(TargetEntry, cell)->resname, name) == 0)
 			return true;
 	}
-	foreach (cell, spec->columns)
+	foreach(cell, spec->columns)
 	{
 		if (strcmp(((KafkaRollupColumn *) lfirst(cell))->name, name) == 0)
 			return true;
@@ -82,8 +82,8 @@ choose_name(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec,
 	for (;; number++)
 	{
 		char *suffix = psprintf("_%d", number);
-		int length = pg_mbcliplen(base, strlen(base),
-								  NAMEDATALEN - 1 - strlen(suffix));
+		int length =
+			pg_mbcliplen(base, strlen(base), NAMEDATALEN - 1 - strlen(suffix));
 		char *name = psprintf("%.*s%s", length, base, suffix);
 
 		if (!is_taken(analysis, spec, name))
@@ -96,7 +96,7 @@ add_columns(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 {
 	ListCell *cell;
 
-	foreach (cell, analysis->keys)
+	foreach(cell, analysis->keys)
 	{
 		TargetEntry *key = lfirst_node(TargetEntry, cell);
 
@@ -104,7 +104,7 @@ add_columns(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 		spec->key_names = lappend(spec->key_names, key->resname);
 	}
 	spec->nkeys = list_length(analysis->keys);
-	foreach (cell, analysis->aggregates)
+	foreach(cell, analysis->aggregates)
 	{
 		KafkaAggregateUse *use = lfirst(cell);
 		bool is_column = use->is_alone && list_length(use->states) == 1;
@@ -112,7 +112,7 @@ add_columns(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 		ListCell *state;
 
 		use->first_column = list_length(spec->columns);
-		foreach (state, use->states)
+		foreach(state, use->states)
 			add_column(spec,
 					   is_column ? pstrdup(use->column)
 								 : choose_name(analysis, spec, use->column,
@@ -142,9 +142,10 @@ make_storage_entry(const KafkaRollupSpec *spec, char *alias)
 	List *names = NIL;
 	ListCell *cell;
 
-	foreach (cell, spec->columns)
-		names = lappend(names,
-						makeString(((KafkaRollupColumn *) lfirst(cell))->name));
+	foreach(cell, spec->columns)
+		names =
+			lappend(names,
+					makeString(((KafkaRollupColumn *) lfirst(cell))->name));
 	entry->rtekind = RTE_NAMEDTUPLESTORE;
 	entry->enrname = alias;
 	entry->alias = makeAlias(alias, NIL);
@@ -174,6 +175,7 @@ deparse_over_storage(const KafkaRollupSpec *spec, List *targets)
 	while (*text == ' ')
 		text++;
 	if (strncmp(text, select, strlen(select)) != 0)
+		/* get_query_def() begins so: this cannot happen */
 		elog(ERROR, "unexpected text of a select list: %s", text);
 	text += strlen(select);
 	while (*text == ' ')
@@ -245,13 +247,13 @@ finalize_mutator(Node *node, GenerateContext *context)
 
 	if (node == NULL)
 		return NULL;
-	foreach (cell, analysis->keys)
+	foreach(cell, analysis->keys)
 	{
 		if (equal(lfirst_node(TargetEntry, cell)->expr, node))
 			return make_storage_column(context->spec, STORED, index);
 		index++;
 	}
-	foreach (cell, analysis->aggregates)
+	foreach(cell, analysis->aggregates)
 	{
 		KafkaAggregateUse *use = lfirst(cell);
 
@@ -294,15 +296,15 @@ generate_final(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 	List *targets = NIL;
 	ListCell *cell;
 
-	foreach (cell, analysis->query->targetList)
+	foreach(cell, analysis->query->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		Node *node =
 			finalize_mutator(copyObject((Node *) target->expr), &context);
 
-		targets = lappend(targets,
-						  makeTargetEntry((Expr *) node, target->resno,
-										  target->resname, false));
+		targets =
+			lappend(targets, makeTargetEntry((Expr *) node, target->resno,
+											 target->resname, false));
 	}
 	initStringInfo(&text);
 	appendStringInfoString(&text, "SELECT ");
@@ -316,25 +318,24 @@ generate_states(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 {
 	Query *query = copyObject(analysis->query);
 	List *targets = NIL;
-	Node *count =
-		kafka_template_analyze("count(*)", NULL, 0, NULL, true);
+	Node *count = kafka_template_analyze("count(*)", NULL, 0, NULL, true);
 	ListCell *cell;
 
-	foreach (cell, analysis->keys)
+	foreach(cell, analysis->keys)
 		targets = lappend(targets, copyObject(lfirst(cell)));
-	foreach (cell, analysis->aggregates)
+	foreach(cell, analysis->aggregates)
 	{
 		KafkaAggregateUse *use = lfirst(cell);
 		ListCell *state;
 
-		foreach (state, use->states)
-			targets = lappend(targets,
-							  makeTargetEntry(copyObject(lfirst(state)), 0,
-											  NULL, false));
+		foreach(state, use->states)
+			targets =
+				lappend(targets, makeTargetEntry(copyObject(lfirst(state)), 0,
+												 NULL, false));
 	}
-	targets = lappend(targets,
-					  makeTargetEntry((Expr *) count, 0,
-									  KAFKA_ROLLUP_ROWS_SELECTED, false));
+	targets =
+		lappend(targets, makeTargetEntry((Expr *) count, 0,
+										 KAFKA_ROLLUP_ROWS_SELECTED, false));
 	for (int i = 0; i < list_length(targets); i++)
 	{
 		TargetEntry *target = list_nth_node(TargetEntry, targets, i);
@@ -387,7 +388,7 @@ generate_upsert(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 		appendStringInfoString(&text, "(true)");
 	append_names(&text, spec, spec->nkeys);
 	appendStringInfoChar(&text, ')');
-	foreach (cell, analysis->aggregates)
+	foreach(cell, analysis->aggregates)
 	{
 		KafkaAggregateUse *use = lfirst(cell);
 
@@ -396,8 +397,7 @@ generate_upsert(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 			KafkaRollupColumn *column =
 				list_nth(spec->columns, use->first_column + i);
 			Expr *merge = (Expr *) make_merge(spec, use, i);
-			List *targets =
-				list_make1(makeTargetEntry(merge, 1, NULL, false));
+			List *targets = list_make1(makeTargetEntry(merge, 1, NULL, false));
 
 			appendStringInfoString(&text, separator);
 			append_sql(&text, quote_identifier(column->name));
@@ -445,12 +445,14 @@ generate_bucket_of(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 	param->paramcollid = InvalidOid;
 	param->location = -1;
 	context.time = analysis->time;
-	context.param = coerce_to_target_type(
-		NULL, (Node *) param, TIMESTAMPTZOID, exprType(analysis->time), -1,
-		COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+	context.param =
+		coerce_to_target_type(NULL, (Node *) param, TIMESTAMPTZOID,
+							  exprType(analysis->time), -1, COERCION_EXPLICIT,
+							  COERCE_EXPLICIT_CAST, -1);
 	node = replace_time_mutator((Node *) analysis->bucket->expr, &context);
-	return deparse_over_storage(
-		spec, list_make1(makeTargetEntry((Expr *) node, 1, NULL, false)));
+	return deparse_over_storage(spec,
+								list_make1(makeTargetEntry((Expr *) node, 1,
+														   NULL, false)));
 }
 
 KafkaRollupSpec *
@@ -465,8 +467,7 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 	spec->has_join = analysis->has_join;
 	spec->has_inner_join = analysis->has_inner_join;
 	add_columns(analysis, spec);
-	spec->definition_sql =
-		pg_get_querydef(copyObject(analysis->query), false);
+	spec->definition_sql = pg_get_querydef(copyObject(analysis->query), false);
 	spec->states_sql = generate_states(analysis, spec);
 	spec->final_sql = generate_final(analysis, spec);
 	spec->upsert_sql = generate_upsert(analysis, spec);

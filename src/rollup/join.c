@@ -61,14 +61,15 @@ kafka_analysis_list_conjuncts(Node *condition)
 		return NIL;
 	if (IsA(condition, List))
 	{
-		foreach (cell, (List *) condition)
-			conjuncts = list_concat(
-				conjuncts, kafka_analysis_list_conjuncts(lfirst(cell)));
+		foreach(cell, (List *) condition)
+			conjuncts =
+				list_concat(conjuncts,
+							kafka_analysis_list_conjuncts(lfirst(cell)));
 		return conjuncts;
 	}
 	if (!is_andclause(condition))
 		return list_make1(condition);
-	foreach (cell, ((BoolExpr *) condition)->args)
+	foreach(cell, ((BoolExpr *) condition)->args)
 		conjuncts = list_concat(conjuncts,
 								kafka_analysis_list_conjuncts(lfirst(cell)));
 	return conjuncts;
@@ -81,7 +82,7 @@ add_conditions(JoinContext *context, Node *condition, Relids holds_for)
 		flatten_join_alias_vars(context->analysis->query, condition);
 	ListCell *cell;
 
-	foreach (cell, kafka_analysis_list_conjuncts(resolved))
+	foreach(cell, kafka_analysis_list_conjuncts(resolved))
 	{
 		JoinCondition *added = palloc(sizeof(JoinCondition));
 
@@ -104,8 +105,7 @@ check_right(const RangeTblEntry *entry)
 			ACLCHECK_OK &&
 		pg_attribute_aclcheck_all(entry->relid, GetUserId(), ACL_SELECT,
 								  ACLMASK_ANY) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV,
-					   get_relkind_objtype(entry->relkind),
+		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(entry->relkind),
 					   get_rel_name(entry->relid));
 }
 
@@ -162,7 +162,7 @@ check_subquery_walker(Node *node, KafkaAnalysis *analysis)
 		return false;
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, check_subquery_walker, analysis);
-	foreach (cell, ((Query *) node)->rtable)
+	foreach(cell, ((Query *) node)->rtable)
 	{
 		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
 
@@ -196,8 +196,9 @@ describe_entry(RTEKind kind)
 }
 
 /* Raises the error for what is in FROM and no table. */
-static void pg_attribute_noreturn()
-refuse_entry(const KafkaAnalysis *analysis, const RangeTblEntry *entry)
+static void
+pg_attribute_noreturn()
+	refuse_entry(const KafkaAnalysis *analysis, const RangeTblEntry *entry)
 {
 	int location = -1;
 
@@ -247,7 +248,7 @@ check_entries(JoinContext *context)
 	Index index = 0;
 	ListCell *cell;
 
-	foreach (cell, analysis->query->rtable)
+	foreach(cell, analysis->query->rtable)
 	{
 		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
 
@@ -281,8 +282,8 @@ check_entries(JoinContext *context)
 
 static Relids check_tree(JoinContext *context, Node *node);
 
-static void pg_attribute_noreturn()
-refuse_join(const char *what)
+static void
+pg_attribute_noreturn() refuse_join(const char *what)
 {
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("a rollup's query cannot have %s", what),
@@ -393,9 +394,9 @@ index_settles(const JoinContext *context, Index table, Relation index,
 		bool found = false;
 		ListCell *cell;
 
-		foreach (cell, context->conditions)
-			found = found || settles_column(lfirst(cell), table, index, i,
-											settled);
+		foreach(cell, context->conditions)
+			found = found ||
+					settles_column(lfirst(cell), table, index, i, settled);
 		if (!found)
 			return false;
 	}
@@ -420,7 +421,7 @@ is_settled(const JoinContext *context, Index table, Relids settled)
 		return false;
 	}
 	indexes = RelationGetIndexList(relation);
-	foreach (cell, indexes)
+	foreach(cell, indexes)
 	{
 		Relation index = relation_open(lfirst_oid(cell), AccessShareLock);
 
@@ -479,7 +480,7 @@ kafka_analysis_check_from(KafkaAnalysis *analysis)
 	ListCell *cell;
 
 	check_entries(&context);
-	foreach (cell, from->fromlist)
+	foreach(cell, from->fromlist)
 		all = bms_union(all, check_tree(&context, lfirst(cell)));
 	if (list_length(from->fromlist) > 1)
 		analysis->has_inner_join = true;

@@ -121,11 +121,11 @@ add_removed(LossSearch *search, const KafkaPosition *position, int64 start)
 	if (is_told(search))
 		appendStringInfo(
 			&search->detail,
-			"Topic \"%s\" partition %d: %lld messages from offset %lld on "
-			"were removed before they were read; the earliest offset kept by "
-			"the broker is %lld.",
-			position->topic, position->partition, (long long) lost,
-			(long long) position->next_offset, (long long) start);
+			"Topic \"%s\" partition %d: offsets %lld to %lld were removed before "
+			"they were read, %lld in all.",
+			position->topic, position->partition,
+			(long long) position->next_offset, (long long) (start - 1),
+			(long long) lost);
 	append_offset(search, position);
 	search->loss->lost_messages += lost;
 	next->next_offset = start;
@@ -168,8 +168,8 @@ add_replaced(LossSearch *search, const KafkaPosition *position,
 	if (is_told(search))
 		appendStringInfo(
 			&search->detail,
-			"Topic \"%s\" partition %d was recreated: the message at offset "
-			"%lld is another one than was read there.",
+			"Topic \"%s\" partition %d was truncated or recreated: the "
+			"message at offset %lld is another one than was read there.",
 			position->topic, position->partition,
 			(long long) position->last_offset);
 	restart_position(search, position, part);

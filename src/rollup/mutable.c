@@ -36,7 +36,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-#define ZONE_HINT \
+#define ZONE_HINT                                                          \
 	"Name the zone: date_trunc('day', ts, 'Asia/Seoul'), ts AT TIME ZONE " \
 	"'Asia/Seoul'; or use date_bin."
 
@@ -221,7 +221,7 @@ depends_on_zone(Oid function, List *args, Oid result)
 	if (function >= FirstNormalObjectId ||
 		func_volatile(function) != PROVOLATILE_STABLE)
 		return false;
-	foreach (cell, args)
+	foreach(cell, args)
 	{
 		Oid type = getBaseType(exprType(lfirst(cell)));
 
@@ -252,8 +252,8 @@ refuse_zone_walker(Node *node, KafkaAnalysis *analysis)
 	{
 		FuncExpr *call = (FuncExpr *) node;
 
-		found = depends_on_zone(call->funcid, call->args,
-								call->funcresulttype);
+		found =
+			depends_on_zone(call->funcid, call->args, call->funcresulttype);
 	}
 	else if (IsA(node, OpExpr))
 	{
@@ -296,18 +296,27 @@ kafka_analysis_refuse_zone(const KafkaAnalysis *analysis, Node *node)
 static Interval *
 read_unit(const char *unit)
 {
-	static const char *const lengths[][2] = {
-		{"microseconds", "1 microsecond"}, {"milliseconds", "1 millisecond"},
-		{"second", "1 second"},            {"minute", "1 minute"},
-		{"hour", "1 hour"},                {"day", "1 day"},
-		{"week", "7 days"},                {"month", "1 month"},
-		{"quarter", "3 months"},           {"year", "1 year"},
-		{"decade", "10 years"},            {"century", "100 years"},
-		{"millennium", "1000 years"}};
+	static const char *const lengths[][2] = {{"microsecond", "1 microsecond"},
+											 {"millisecond", "1 millisecond"},
+											 {"second", "1 second"},
+											 {"minute", "1 minute"},
+											 {"hour", "1 hour"},
+											 {"day", "1 day"},
+											 {"week", "7 days"},
+											 {"month", "1 month"},
+											 {"quarter", "3 months"},
+											 {"year", "1 year"},
+											 {"decade", "10 years"},
+											 {"century", "100 years"},
+											 {"millennium", "1000 years"}};
 
 	for (int i = 0; i < lengthof(lengths); i++)
 	{
-		if (pg_strcasecmp(unit, lengths[i][0]) == 0)
+		int length = strlen(lengths[i][0]);
+
+		/* or the plural */
+		if (pg_strncasecmp(unit, lengths[i][0], length) == 0 &&
+			(unit[length] == '\0' || pg_strcasecmp(unit + length, "s") == 0))
 			return DatumGetIntervalP(
 				DirectFunctionCall3(interval_in,
 									CStringGetDatum(lengths[i][1]),
@@ -376,7 +385,7 @@ kafka_analysis_find_bucket(KafkaAnalysis *analysis)
 {
 	ListCell *cell;
 
-	foreach (cell, analysis->keys)
+	foreach(cell, analysis->keys)
 	{
 		TargetEntry *key = lfirst_node(TargetEntry, cell);
 		Interval *width;
@@ -385,8 +394,7 @@ kafka_analysis_find_bucket(KafkaAnalysis *analysis)
 			continue;
 		analysis->bucket = key;
 		analysis->bucket_width = width;
-		analysis->time =
-			find_instant(lsecond(((FuncExpr *) key->expr)->args));
+		analysis->time = find_instant(lsecond(((FuncExpr *) key->expr)->args));
 		return;
 	}
 }

@@ -116,10 +116,8 @@ add_row(FunctionCallInfo fcinfo, int sign)
 	int order;
 
 	if (!AggCheckCallContext(fcinfo, &context))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("function is part of an aggregate and cannot be "
-						"called by itself")));
+		/* SQL has no values of type internal: this cannot happen */
+		elog(ERROR, "kafka.first or kafka.last called as no aggregate");
 	state = PG_ARGISNULL(0) ? make_state(fcinfo, context)
 							: (OrderedState *) PG_GETARG_POINTER(0);
 	if (PG_ARGISNULL(2))

@@ -251,9 +251,11 @@ find_index(const KafkaRollupReader *reader, const KafkaMessage *message,
 		return hint;
 	position = kafka_positions_find(reader->positions, message->topic,
 									message->partition);
+
+	/* It cannot happen that there is none: reading began at positions. */
 	if (position == NULL)
 		elog(ERROR, "no position of topic \"%s\" partition %d", message->topic,
-			 message->partition); /* cannot happen */
+			 message->partition);
 	return (int) (position - reader->positions->list);
 }
 

@@ -10,7 +10,8 @@
  * writes those types in a form of its own whose text depends on settings:
  * times and floats by their bits, numeric without trailing zeros, bytea by its
  * bytes.  Two values are the same here if they are written alike; a NULL is the
- * same as another.
+ * same as another.  But where all are NULL there is no hash: messages that have
+ * no key at all are not copies of each other.
  *
  * IDENTIFICATION
  *		src/rollup/scalar.c
@@ -135,8 +136,9 @@ kafka_key_hash(PG_FUNCTION_ARGS)
 {
 	StringInfoData text;
 	pg_uuid_t *hash = palloc(sizeof(pg_uuid_t));
+	bool has_value = false;
 
-	/* As an array the elements are one value: the array. */
+	/* called with VARIADIC, the array is the one value */
 	initStringInfo(&text);
 	for (int i = 0; i < PG_NARGS(); i++)
 	{
@@ -148,12 +150,15 @@ kafka_key_hash(PG_FUNCTION_ARGS)
 		appendStringInfoChar(&text, PG_ARGISNULL(i) ? 'n' : 'v');
 		if (PG_ARGISNULL(i))
 			continue;
+		has_value = true;
 		if (type == UNKNOWNOID)
 			append_bytes(&text, PG_GETARG_CSTRING(i),
 						 strlen(PG_GETARG_CSTRING(i)));
 		else
 			append_value(&text, type, PG_GETARG_DATUM(i));
 	}
+	if (!has_value)
+		PG_RETURN_NULL();
 	for (int half = 0; half < 2; half++)
 	{
 		uint64 bits =

@@ -557,6 +557,16 @@ give_way(KafkaStep *step)
 	step->next = NULL;
 }
 
+/* Raises an error again that is not this rollup's alone; tells whose run it was. */
+static void
+end_run(KafkaStep *step, ErrorData *error)
+{
+	error->context = psprintf("%s%srun of rollup \"%s\"",
+							  error->context ? error->context : "",
+							  error->context ? "\n" : "", step->name);
+	ReThrowError(error);
+}
+
 static void
 run_step(KafkaStep *step)
 {
@@ -575,7 +585,7 @@ run_step(KafkaStep *step)
 		step->next = NULL;
 		drop_reader(step);
 		if (ends_run(error->sqlerrcode))
-			ReThrowError(error);
+			end_run(step, error);
 		note_failure(step, error);
 		add_error(step, error);
 	}

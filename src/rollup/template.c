@@ -97,10 +97,9 @@ kafka_template_analyze(const char *text, Node **params, int nparams,
 	ParseState *pstate = make_parsestate(NULL);
 	ErrorContextCallback placing;
 	ErrorContextCallback telling;
-	const char *path =
-		schema ? psprintf("pg_catalog, kafka, %s, pg_temp",
-						  quote_identifier(schema))
-			   : "pg_catalog, kafka, pg_temp";
+	const char *path = schema ? psprintf("pg_catalog, kafka, %s, pg_temp",
+										 quote_identifier(schema))
+							  : "pg_catalog, kafka, pg_temp";
 	int level = kafka_analysis_fix_settings(path);
 	Node *node;
 
@@ -113,8 +112,8 @@ kafka_template_analyze(const char *text, Node **params, int nparams,
 	pstate->p_sourcetext = text;
 	pstate->p_ref_hook_state = &context;
 	pstate->p_paramref_hook = replace_param;
-	node = transformExpr(pstate, parse_expression(text),
-						 EXPR_KIND_SELECT_TARGET);
+	node =
+		transformExpr(pstate, parse_expression(text), EXPR_KIND_SELECT_TARGET);
 	assign_expr_collations(pstate, node);
 	if (pstate->p_hasWindowFuncs || pstate->p_hasSubLinks ||
 		pstate->p_hasTargetSRFs || (pstate->p_hasAggs && !allow_aggregates))

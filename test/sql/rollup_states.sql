@@ -124,7 +124,6 @@ SELECT kafka.first(x, ts) AS arrived_first, kafka.last(x, ts) AS arrived_last, k
 SELECT kafka.last(x, ts) OVER (ORDER BY ts) AS so_far
   FROM (VALUES (repeat('long', 3), '2024-01-02'::timestamptz), ('x', '2024-01-03'), ('y', '2024-01-01')) AS v (x, ts);
 SELECT kafka.first(ARRAY[x], ts), kafka.last(v, ts) FROM (VALUES (1, '2024-01-02'::timestamptz), (2, '2024-01-01')) AS v (x, ts);
-SELECT kafka.ordered_result(NULL, 1, now());
 
 --
 -- kafka.key_hash: equal for equal values only, whatever the settings
@@ -147,7 +146,6 @@ SELECT kafka.key_hash(1.0) = kafka.key_hash(1.00) AS scale, kafka.key_hash(-0.0:
        kafka.key_hash('a'::text) = kafka.key_hash('a'::varchar(5)) AS varchar;
 -- Not folded to fewer bits
 SELECT count(DISTINCT kafka.key_hash(n * 4294967297)), count(DISTINCT left(kafka.key_hash(n)::text, 18)) FROM generate_series(1, 10000) AS n;
-SELECT kafka.key_hash();
 
 SET client_min_messages = warning;
 SELECT count(kafka.drop_rollup(name, "cascade" := true)) AS dropped FROM kafka.rollups;
