@@ -42,12 +42,12 @@
  */
 typedef struct KafkaRollupOptions
 {
-	int retry_limit;         /* default 3 */
-	int64 retry_delay_ms;    /* default 60 s */
-	double error_limit;      /* share of a batch, default 0.5 */
-	bool continue_on_loss;   /* on_loss: 'halt' (default) or 'continue' */
-	char *unique_key;        /* SQL expressions, NULL for none */
-	int64 unique_within_ms;  /* required with unique_key */
+	int retry_limit;        /* default 3 */
+	int64 retry_delay_ms;   /* default 60 s */
+	double error_limit;     /* share of a batch, default 0.5 */
+	bool continue_on_loss;  /* on_loss: 'halt' (default) or 'continue' */
+	char *unique_key;       /* SQL expressions, NULL for none */
+	int64 unique_within_ms; /* required with unique_key */
 } KafkaRollupOptions;
 
 /* A batch smaller than this never opens the circuit. */
@@ -294,9 +294,8 @@ extern int64 kafka_dead_letters_store(const KafkaRollup *rollup,
  * Returns through *loaded and *failed how many were counted and were not.  The
  * rollup's lock must be held.
  */
-extern void kafka_dead_letters_retry(const KafkaRollup *rollup,
-									 ArrayType *ids, bool due_only,
-									 int max_rows, int64 *loaded,
-									 int64 *failed);
+extern void kafka_dead_letters_retry(const KafkaRollup *rollup, ArrayType *ids,
+									 bool due_only, int max_rows,
+									 int64 *loaded, int64 *failed);
 
 #endif /* KAFKA_ROLLUP_H */

@@ -240,10 +240,10 @@ SELECT count(*) FROM kafka.watermarks('fn_plain');
 SELECT count(*) FROM kafka.tail(NULL::fn_plain);
 SELECT count(*) FROM kafka.group_offsets('fn', 'fn_group');
 RESET ROLE;
--- none acts as somebody else, and none runs in a parallel worker
+-- none acts as somebody else, and only what asks nobody runs in a parallel worker
 SELECT count(*) FILTER (WHERE prosecdef) AS definers,
-       count(*) FILTER (WHERE proparallel = 's') AS parallel,
-       count(*) FILTER (WHERE provolatile <> 'v') AS not_volatile,
+       count(*) FILTER (WHERE proparallel = 's' AND provolatile <> 'i') AS parallel,
+       count(*) FILTER (WHERE provolatile = 's') AS stable,
        count(*) FILTER (WHERE obj_description(oid, 'pg_proc') IS NULL) AS unexplained
   FROM pg_proc
  WHERE pronamespace = 'kafka'::regnamespace OR proname = 'kafka_get_watermarks';
