@@ -539,6 +539,75 @@ is(query('TABLE broken_all ORDER BY 1'), "0|330\n1|330", 'with another limit it 
 is(letters('broken_all'), 'decode new 0 240', 'with the bad ones as dead letters');
 is(positions($node, 'broken_all'), '0:900', 'to the end');
 
+#
+# A few bad messages cost little, and many end at once.
+#
+my $LARGE = 50_000;
+my $ROUNDS = 3;
+my $at = "generate %s first=%d count=%d time=$START_MS step=1 value='{\"id\": {n}, \"v\": {n%%1000+1}}'\n";
+my %bad = (
+	clean => sub { '' },
+	undecodable => sub { "produce $_[0] time=$START_MS value=junk\n" },
+	failing => sub { "produce $_[0] time=$START_MS value='{\"id\": 1, \"v\": 0}'\n" });
+my %seconds;
+
+sub time_run
+{
+	my ($name) = @_;
+	my $topic = $name =~ s/_\d+$//r;
+
+	create_rollup($node, $name, "SELECT id % 100 AS g, count(*) AS n, sum(1000 / v) AS s FROM $topic GROUP BY 1");
+
+	my $session = KafkaFdw::Session->new($node);
+	my $result = $session->run("CALL kafka.run_rollups('$name')");
+
+	$session->quit;
+	return $result;
+}
+
+for my $name (sort keys %bad)
+{
+	$broker->feed("create-topic $name\n"
+		  . join($bad{$name}->($name), map { sprintf $at, $name, $_ * $LARGE / 4, $LARGE / 4 } 0 .. 3));
+	create_table($node, $name, 'logs', 'id int, v int', topic => $name);
+	for my $round (1 .. $ROUNDS)
+	{
+		my $result = time_run("${name}_$round");
+
+		is($result->{error}, '', "$name, round $round");
+		is(run_sums($node, "${name}_$round", 'batch', '1', 'messages', 'rows_selected', 'dead_letters'),
+			join('|', 1, $LARGE + ($name eq 'clean' ? 0 : 3), $LARGE, $name eq 'clean' ? 0 : 3),
+			"$name, round $round: one batch with what is bad");
+		$seconds{$name} = $result->{seconds} if !defined $seconds{$name} || $result->{seconds} < $seconds{$name};
+	}
+	is(query("SELECT sum(n), sum(s) FROM ${name}_1"), query("SELECT count(*), sum(1000 / (n % 1000 + 1)) FROM generate_series(0, $LARGE - 1) AS n"),
+		"$name: all that is good is counted");
+}
+for my $name ('undecodable', 'failing')
+{
+	note sprintf '%s: %.2f s, clean: %.2f s', $name, $seconds{$name}, $seconds{clean};
+	cmp_ok($seconds{$name}, '<', 2 * $seconds{clean}, "$name: 3 of $LARGE cost less than twice as much");
+}
+for my $name ('undecodable', 'failing')
+{
+	my $topic = "all_$name";
+
+	$broker->feed("create-topic $topic\n" . ($name eq 'failing'
+		  ? "generate $topic count=$LARGE time=$START_MS value='{\"id\": {n}, \"v\": 0}'\n"
+		  : "generate $topic count=$LARGE time=$START_MS value='junk {n}'\n"));
+	create_table($node, $topic, 'logs', 'id int, v int', topic => $topic);
+
+	my $result = time_run("${topic}_1");
+
+	isnt($result->{sqlstate}, undef, "$topic: an error");
+	is(rollup_value($node, "${topic}_1", 'state'), 'PAUSED', "$topic: paused");
+	is(positions($node, "${topic}_1"), '0:0', "$topic: within the first batch");
+	is(query("SELECT count(*) FROM ${topic}_1"), 0, "$topic: nothing is stored");
+	is(query("SELECT string_agg(event, ' ') FROM kafka.rollup_runs WHERE name = '${topic}_1'"), 'pause', "$topic: and told");
+	note sprintf '%s: %.2f s', $topic, $result->{seconds};
+	cmp_ok($result->{seconds}, '<', 4 * $seconds{clean} + 1, "$topic: quickly");
+}
+
 unlike(slurp_file($node->logfile), qr/WARNING|TRAP|PANIC|terminated by signal/, 'the server has nothing to complain of');
 
 done_testing();

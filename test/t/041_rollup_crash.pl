@@ -199,6 +199,16 @@ my $batch_s = $result->{seconds} / $batches;
 note sprintf '%d batches in %.2f s', $batches, $result->{seconds};
 cmp_ok($batches, '>=', 4000 / $MAX_ROWS, 'has many batches');
 check_complete('undisturbed');
+
+# The check sees what is wrong by one message.
+for my $damage (
+	'UPDATE kafka.stored_position SET next_offset = last_offset WHERE kafka_partition = 1',
+	'UPDATE _r_g1 SET n = n + 1 WHERE ctid = (SELECT min(ctid) FROM _r_g1)',
+	'DELETE FROM kafka.stored_dead_letter WHERE id = (SELECT min(id) FROM kafka.stored_dead_letter)',
+	'DELETE FROM kafka.stored_run WHERE run_id = (SELECT max(run_id) FROM kafka.stored_run)')
+{
+	isnt($node->safe_psql('postgres', "BEGIN; $damage; $PROBLEMS; ROLLBACK"), '', "what the checks are for: $damage");
+}
 $session->quit;
 
 # A part of a run, so many batches, leaves something to the next ones.

@@ -335,6 +335,26 @@ is(seek_error('sought', "timestamptz 'epoch' + interval '1 ms' * $sixth", 'true'
 is(positions($node, 'sought'), '0:6', 'is the position of the first message not older');
 
 #
+# While it waits for the broker, a run holds nothing that others wait for.
+#
+my $waiting = KafkaFdw::Session->new($node);
+my $control = KafkaFdw::Session->new($node);
+
+make_topic('waits')->write([ messages(0, 10) ]);
+$broker->pause;
+$waiting->send("CALL kafka.run_rollups('waits')");
+$control->await_running($waiting, 0.5);
+is(
+	$control->value('SELECT state, backend_xid, backend_xmin, (SELECT count(*) FROM pg_locks AS l WHERE l.pid = a.pid AND'
+		  . " locktype <> 'virtualxid') FROM pg_stat_activity AS a WHERE pid = " . $waiting->pid),
+	'active|||0',
+	'a run that waits for the broker has no transaction number, snapshot or lock');
+$broker->resume;
+is($waiting->result->{error}, '', 'and goes on when it answers');
+check_exact('waits', 'after waiting');
+$_->quit for $waiting, $control;
+
+#
 # Topics of a pattern
 #
 create_table($node, 'pattern_topic', 'logs', "topic text OPTIONS (topic 'true'), n int", topic_pattern => '^part-.*');
