@@ -133,7 +133,10 @@ add_removed(LossSearch *search, const KafkaPosition *position, int64 start)
 	next->lost_messages += lost;
 }
 
-/* The log is another one: go on from its beginning. */
+/*
+ * The log is another one: go on from its beginning.  Its digest is forgotten,
+ * or else the next run would find that loss again.
+ */
 static void
 restart_position(LossSearch *search, const KafkaPosition *position,
 				 const KafkaSnapshotPart *part)
@@ -210,6 +213,23 @@ is_missing(const KafkaRollupReader *reader, const KafkaPosition *position)
 									  position->partition) &&
 		   kafka_rollup_reader_part(reader, position->topic,
 									position->partition) == NULL;
+}
+
+/*
+ * Kafka cannot take partitions away from a topic.  So one that has fewer is
+ * another topic, and no position in any of its partitions means anything.
+ */
+static bool
+is_recreated(const KafkaRollupReader *reader, const KafkaPositions *positions,
+			 const char *topic)
+{
+	for (int i = 0; i < positions->count; i++)
+	{
+		if (strcmp(positions->list[i].topic, topic) == 0 &&
+			is_missing(reader, &positions->list[i]))
+			return true;
+	}
+	return false;
 }
 
 void
@@ -303,6 +323,8 @@ kafka_loss_of_positions(const KafkaRollup *rollup,
 				add_missing(&search, position,
 							find_topic(reader, position->topic)->nparts);
 		}
+		else if (is_recreated(reader, positions, position->topic))
+			restart_position(&search, position, part);
 		else if (part->start > position->next_offset)
 			add_removed(&search, position, part->start);
 		else if (part->end < position->next_offset)

@@ -132,8 +132,8 @@ SELECT kafka.seek_rollup('longer_count', offsets := '{"0": "earliest"}', accept_
 CALL kafka.run_rollups('longer_count');
 SELECT count_of('longer_count');
 SELECT kafka.alter_rollup('shorter_count', options := '{"on_loss": "continue"}');
-SELECT kafka.seek_rollup('shrunk_count', offsets := '{}');
-SELECT kafka.seek_rollup('shrunk_count', offsets := '{}', accept_loss := true);
+SELECT kafka.seek_rollup('shrunk_count', offsets := '{"0": "earliest"}');
+SELECT kafka.seek_rollup('shrunk_count', offsets := '{"0": "earliest"}', accept_loss := true);
 CALL kafka.run_rollups('shrunk_count');
 SELECT topic, kafka_partition, next_offset FROM kafka.rollup_offsets WHERE name = 'shrunk_count';
 -- The option is heard when the loss is found.

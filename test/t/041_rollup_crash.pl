@@ -26,7 +26,7 @@ my $PARTITIONS = 3;
 my $START_MS = 1_700_000_000_000;
 
 # So small that a run has many commits
-my $MAX_ROWS = 25;
+my $MAX_ROWS = 10;
 
 srand(815);
 
@@ -186,7 +186,7 @@ sub wait_for_server
 # How long is a run? A random point is one between the call and somewhat after
 # the time in which a part of it is done.
 #
-write_events(4000);
+write_events(1600);
 $ledger->check;
 
 my $session = KafkaFdw::Session->new($node);
@@ -197,7 +197,7 @@ my $batches = count_batches();
 my $batch_s = $result->{seconds} / $batches;
 
 note sprintf '%d batches in %.2f s', $batches, $result->{seconds};
-cmp_ok($batches, '>=', 4000 / $MAX_ROWS, 'has many batches');
+cmp_ok($batches, '>=', 1600 / $MAX_ROWS, 'has many batches');
 check_complete('undisturbed');
 
 # The check sees what is wrong by one message.
@@ -343,7 +343,7 @@ for my $restart (1 .. $RESTARTS)
 {
 	my $before = count_batches();
 
-	write_events(6000);
+	write_events(2400);
 	$session = KafkaFdw::Session->new($node);
 	$session->send($CALL);
 	wait_until(sub { count_batches() > $before + 5 }, 'the run is in the middle');

@@ -236,7 +236,7 @@ for my $name ('removed', 'continued')
 	$removed->write([ messages(0, 10), messages(1, 10) ]);
 	$broker->feed("delete-records $name 0 26\n");
 }
-check_halts('removed', 'removed', qr/"removed" partition 0.* 6 messages .*20.*26.*seek_rollup/s);
+check_halts('removed', 'removed', qr/"removed" partition 0: offsets 20 to 25 were removed .*6 in all.*seek_rollup/s);
 like(seek_error('removed', q('{"0": "earliest"}'::jsonb)), qr/ERROR:  55000:.*6 offsets/s, 'seek_rollup refuses to leave messages out');
 is(rollup_value($node, 'removed', 'state'), 'HALTED', 'still halted');
 like(seek_error('removed', q('{"1": 30}'::jsonb)), qr/ERROR:  55000:/, 'nor does it pass on with others');
@@ -257,6 +257,69 @@ is(run_sums($node, 'removed', 'seek', 'lost_messages'), 6, 'a row tells of the s
 is(run_sums($node, 'continued', 'loss', 'lost_messages'), 6, 'a row tells of the loss');
 is(query(q(SELECT count(*) FROM kafka.rollup_runs WHERE name = 'continued' AND event NOT IN ('batch', 'loss'))), 0, 'nobody had to step in');
 is(query(q(SELECT kafka_partition, lost_messages FROM kafka.rollup_lag WHERE name = 'continued' ORDER BY 1)), "0|6\n1|0", 'rollup_lag has it, too');
+
+# The same while a run is under way, in a topic that is larger than what is read
+# ahead: what was in time is counted, the rest is lost, and together they are all.
+my $LARGE = 60_000;
+my $KEPT = 1_000;
+my $gatekeeper = KafkaFdw::Session->new($node);
+
+create_server($node, 'small', $broker, memory_limit => '8MB');
+query(<<'EOF');
+CREATE FUNCTION gate(n int) RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	IF n = 100 THEN
+		PERFORM pg_advisory_xact_lock_shared(1);
+	END IF;
+	RETURN n;
+END $$;
+EOF
+for my $on_loss ('halt', 'continue')
+{
+	my $name = "trimmed_$on_loss";
+	my $run = KafkaFdw::Session->new($node);
+
+	$broker->feed("create-topic $name\nset batch.size=65536\n"
+		  . "generate $name count=$LARGE time=$START_MS value='{\"n\": {n}, \"pad\": \"@{['x' x 200]}\"}'\n");
+	create_table($node, "${name}_topic", 'small', $COLUMNS, topic => $name, format => 'json');
+	create_rollup($node, $name, "SELECT p, count(*) AS n, count(gate(n)) AS d, max(o) AS maxo FROM ${name}_topic GROUP BY 1",
+		options => "'{\"on_loss\": \"$on_loss\"}'");
+	$gatekeeper->value('SELECT pg_advisory_lock(1)');
+	$run->send("CALL kafka.run_rollups('$name', max_rows => 1000)");
+	$gatekeeper->await_state($run, wait_event => 'advisory');
+	$broker->feed("delete-records $name 0 " . ($LARGE - $KEPT) . "\n");
+	$gatekeeper->value('SELECT pg_advisory_unlock(1)');
+
+	my $result = $run->result;
+
+	if ($on_loss eq 'halt')
+	{
+		is($result->{sqlstate}, '55000', "$name: the run ends with an error");
+		is(rollup_value($node, $name, 'state'), 'HALTED', "$name: halted");
+
+		my $read = query("SELECT sum(n) FROM $name");
+
+		is(positions($node, $name), "0:$read", "$name: after what was read in time");
+		cmp_ok($read, '>=', 1000, "$name: which was counted");
+		my ($go_on) = rollup_value($node, $name, 'reason') =~ /(SELECT kafka\.seek_rollup\(.*?\);)/;
+		query($go_on);
+		run_rollup($node, $name);
+	}
+	else
+	{
+		is($result->{sqlstate}, undef, "$name: the run goes on");
+		is(run_sums($node, $name, 'loss', '1'), 1, "$name: told once");
+	}
+	my $lost = query("SELECT sum(lost_messages) FROM kafka.rollup_offsets WHERE name = '$name'");
+
+	cmp_ok($lost, '>', 0, "$name: messages were lost");
+	is(query("SELECT sum(n), sum(d), max(maxo) FROM $name"), join('|', $LARGE - $lost, $LARGE - $lost, $LARGE - 1),
+		"$name: all others are counted");
+	is(run_sums($node, $name, 'batch', 'messages'), $LARGE - $lost, "$name: once");
+	is(distance($node, $name, "${name}_topic"), '', "$name: to the end");
+	$run->quit;
+}
+$gatekeeper->quit;
 
 #
 # Topics made anew: shorter, longer, with fewer partitions
@@ -308,6 +371,9 @@ $broker->feed("delete-topic gone\n");
 like(run_error($node, 'gone'), qr/ERROR: .*topic "gone" does not exist/s, 'a topic is gone');
 is(rollup_value($node, 'gone', 'state'), 'FAILING', 'that may pass');
 is(positions($node, 'gone'), '0:5', 'the position stands');
+$broker->feed("create-topic gone\n");
+check_halts('gone', 'gone and back', qr/"gone".*(recreated|truncated)/s);
+query(q(SELECT kafka.drop_rollup('gone')));
 
 #
 # Moving by hand
@@ -335,7 +401,8 @@ is(seek_error('sought', "timestamptz 'epoch' + interval '1 ms' * $sixth", 'true'
 is(positions($node, 'sought'), '0:6', 'is the position of the first message not older');
 
 #
-# While it waits for the broker, a run holds nothing that others wait for.
+# While it waits for the broker, a run holds nothing that others wait for, but
+# the lock of its rollup, which is not one of those that users can take.
 #
 my $waiting = KafkaFdw::Session->new($node);
 my $control = KafkaFdw::Session->new($node);
@@ -345,10 +412,11 @@ $broker->pause;
 $waiting->send("CALL kafka.run_rollups('waits')");
 $control->await_running($waiting, 0.5);
 is(
-	$control->value('SELECT state, backend_xid, backend_xmin, (SELECT count(*) FROM pg_locks AS l WHERE l.pid = a.pid AND'
-		  . " locktype <> 'virtualxid') FROM pg_stat_activity AS a WHERE pid = " . $waiting->pid),
-	'active|||0',
-	'a run that waits for the broker has no transaction number, snapshot or lock');
+	$control->value("SELECT state, backend_xid, backend_xmin, (SELECT string_agg(concat_ws(' ', locktype, mode, relation::regclass, objsubid), ', ')"
+		  . " FROM pg_locks AS l WHERE l.pid = a.pid AND locktype <> 'virtualxid' AND NOT (locktype = 'advisory' AND objsubid > 2))"
+		  . ' FROM pg_stat_activity AS a WHERE pid = ' . $waiting->pid),
+	'active|||',
+	'a run that waits for the broker has no transaction number, snapshot or other lock');
 $broker->resume;
 is($waiting->result->{error}, '', 'and goes on when it answers');
 check_exact('waits', 'after waiting');

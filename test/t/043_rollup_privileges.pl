@@ -35,6 +35,7 @@ query(<<'EOF');
 CREATE ROLE alice LOGIN;
 CREATE ROLE bob LOGIN;
 CREATE ROLE carol LOGIN IN ROLE alice;
+CREATE ROLE dave LOGIN NOINHERIT IN ROLE alice;
 CREATE ROLE reader LOGIN IN ROLE pg_read_all_data;
 GRANT USAGE ON FOREIGN SERVER logs TO alice, bob;
 CREATE SCHEMA a AUTHORIZATION alice;
@@ -99,6 +100,9 @@ for my $view (qw(rollups rollup_lag rollup_offsets rollup_runs dead_letters))
 is(as('reader', "SELECT count(*) FROM kafka.$_"), 1, "pg_read_all_data sees it in $_")
   for qw(rollups rollup_offsets rollup_runs dead_letters);
 like(as('reader', q(CALL kafka.run_rollups('counts'))), qr/ERROR:  42501:.*owner/, 'and may not run it');
+like(as('dave', q(CALL kafka.run_rollups('counts'))), qr/ERROR:  42501:.*owner/, 'a member that does not inherit may not run it');
+is(as('dave', 'SELECT count(*) FROM kafka.rollups'), 0, 'nor see it');
+is(as('dave', q(SET ROLE alice; CALL kafka.run_rollups('counts'); SELECT current_user, count(*) FROM kafka.rollups)), 'alice|1', 'unless it takes the role');
 as('alice', 'GRANT SELECT ON a.counts TO bob');
 is(as('bob', 'SELECT sum(c) FROM a.counts'), 20, 'who may read the view needs no rights on storage or topic');
 like(as('bob', 'SELECT * FROM a.events'), qr/ERROR:  42501:/, 'and gets none');
@@ -274,6 +278,11 @@ query('DELETE FROM a.seen');
 is(as('carol', q(SELECT kafka.seek_rollup('evil', '{"0": 0}'::jsonb, true); CALL kafka.run_rollups())), '', 'a member runs all');
 is(query('SELECT DISTINCT who, ran_by FROM a.seen'), 'alice|carol', 'as the owner, not the member');
 query('DELETE FROM a.seen');
+$session->value(q(SELECT kafka.seek_rollup('evil', '{"0": 0}'::jsonb, true)));
+is($session->run('CALL kafka.run_rollups()')->{sqlstate}, undef, 'a superuser runs all');
+is(query('SELECT DISTINCT who, ran_by FROM a.seen'), "alice|$super", 'as the owner');
+is($session->value($SESSION_STATE), $state, 'and the session is what it was');
+query('DELETE FROM a.seen');
 $session->value('SET test.loud = on');
 $result = $session->run("SELECT kafka.test_rollup('evil', '[{\"value\": {\"command\": \"SET ROLE $super\"}}]')");
 $session->value('RESET test.loud');
@@ -422,11 +431,21 @@ for my $table (qw(stored_run stored_position stored_key stored_dead_letter), 'a.
 			is($session->value($SESSION_STATE), $state, "$table, $sqlstate, write $at: the session is who it was");
 		}
 	}
+
+	# A role that was set stays set.
+	query(q(SELECT setval('countdown', 1, false)));
+	$session->value('SET test.fail_at = 1');
+	$session->value('SET ROLE alice');
+	$broker->feed("produce events value=junk\nproduce events time=$START_MS value='{\"n\": $events, \"k\": \"k1\"}'\n");
+	$events++;
+	is($session->run("CALL kafka.run_rollups('faulty', max_rows => 3)")->{sqlstate}, 'XX000', "$table: an error while a role is set");
+	is($session->value("SELECT current_user, session_user, current_setting('role')"), "alice|$super|alice", "$table: which stays");
+	$session->value('RESET ROLE');
 	query("DROP TRIGGER fail ON $qualified");
 }
 is($session->run("CALL kafka.run_rollups('faulty', max_rows => 3)")->{error}, '', 'the next run goes on');
 is(query('SELECT sum(c), sum(s) FROM a.faulty'), $events . '|' . ($events * ($events - 1) / 2), 'all are counted, once');
-is(query(q(SELECT count(*), count(DISTINCT kafka_offset) FROM kafka.dead_letters WHERE rollup = 'faulty')), '81|81', 'all bad ones are dead letters, once');
+is(query(q(SELECT count(*), count(DISTINCT kafka_offset) FROM kafka.dead_letters WHERE rollup = 'faulty')), '86|86', 'all bad ones are dead letters, once');
 is(rollup_value($node, 'faulty', 'state'), 'RUNNING', 'it is well again');
 
 #
