@@ -51,6 +51,16 @@ extern void kafka_evaluation_run(KafkaEvaluation *evaluation,
 								 void (*row)(TupleTableSlot *slot, void *arg),
 								 void *arg);
 
+/*
+ * kafka_catalog_execute for statements that look up many rows by an index.
+ * Their plans are kept, and one that was made while a table was small would
+ * scan it for each row that is looked up, long after it has grown.
+ */
+extern uint64 kafka_evaluation_execute_by_index(const char *sql, int nargs,
+												const Oid *types,
+												const Datum *values,
+												const bool *nulls);
+
 /* SELECT * FROM a relation, palloc'd. */
 extern char *kafka_evaluation_of_relation(Oid relid);
 

@@ -141,10 +141,19 @@ find_counted_keys(KafkaApply *apply)
 	apply->keys = kafka_keys_create();
 	values[0] = Int32GetDatum(apply->task->rollup->rollup_id);
 	values[1] = PointerGetDatum(keys);
-	count = kafka_catalog_execute(
+
+	/*
+	 * The order is of use to the planner alone: only the primary key has it,
+	 * and the keys wanted come first.  The plan is kept, and one for a table
+	 * that is nearly empty would else be any.
+	 */
+	count = kafka_evaluation_execute_by_index(
 		"SELECT k.key_hash, k.seen_at "
-		"FROM (SELECT DISTINCT u FROM pg_catalog.unnest($2) AS u) AS wanted "
-		"JOIN kafka.stored_key AS k ON k.rollup_id = $1 AND k.key_hash = wanted.u",
+		"FROM pg_catalog.unnest($2) AS wanted CROSS JOIN LATERAL ("
+		"SELECT s.* FROM kafka.stored_key AS s "
+		"WHERE s.rollup_id = $1 "
+		"AND s.key_hash >= wanted AND s.key_hash <= wanted "
+		"ORDER BY s.key_hash LIMIT 1) AS k",
 		lengthof(types), types, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
@@ -331,10 +340,10 @@ forget_keys(KafkaApply *apply)
 	values[1] = TimestampTzGetDatum(slowest);
 	values[2] = Int64GetDatum(
 		Max(MIN_KEYS_FORGOTTEN, 2 * (int64) apply->batch->nentries));
-	kafka_catalog_execute(
-		"DELETE FROM kafka.stored_key WHERE rollup_id = $1 AND key_hash IN "
-		"(SELECT key_hash FROM kafka.stored_key "
-		"WHERE rollup_id = $1 AND seen_at < $2 ORDER BY seen_at LIMIT $3)",
+	kafka_evaluation_execute_by_index(
+		"DELETE FROM kafka.stored_key WHERE ctid = ANY (ARRAY("
+		"SELECT ctid FROM kafka.stored_key "
+		"WHERE rollup_id = $1 AND seen_at < $2 ORDER BY seen_at LIMIT $3))",
 		lengthof(types), types, values, NULL);
 }
 

@@ -334,7 +334,7 @@ read_letters(Retry *retry, int max_rows)
 	values[3] = BoolGetDatum(retry->due_only);
 	values[4] = Int64GetDatum(Min(max_rows, MAX_CHUNK_LETTERS));
 	values[5] = Int64GetDatum(MAX_CHUNK_BYTES);
-	count = kafka_catalog_execute(
+	count = kafka_evaluation_execute_by_index(
 		"SELECT c.id, c.topic, c.kafka_partition::bigint, c.kafka_offset, "
 		"  c.timestamp_ms, c.log_append_time, c.key, c.value, c.headers "
 		"FROM (SELECT d.*, sum(COALESCE(octet_length(d.key), 0)::bigint "
@@ -387,7 +387,7 @@ mark_done(Retry *retry)
 		return 0;
 	values[0] = makeArrayResult(ids.build, CurrentMemoryContext);
 	values[1] = makeArrayResult(repeats.build, CurrentMemoryContext);
-	kafka_catalog_execute(
+	kafka_evaluation_execute_by_index(
 		"UPDATE kafka.stored_dead_letter AS d SET status = 'done', "
 		"  attempts = d.attempts + 1, retry_at = NULL, updated_at = now(), "
 		"  message = CASE WHEN r.is_repeat "
@@ -428,7 +428,7 @@ mark_failed(Retry *retry)
 		values[i] = makeArrayResult(columns[i].build, CurrentMemoryContext);
 	values[4] = Int32GetDatum(retry->rollup->options.retry_limit);
 	values[5] = Int64GetDatum(retry->rollup->options.retry_delay_ms);
-	kafka_catalog_execute(
+	kafka_evaluation_execute_by_index(
 		"UPDATE kafka.stored_dead_letter AS d SET stage = r.stage, "
 		"  sqlstate = r.sqlstate, message = r.message, "
 		"  attempts = d.attempts + 1, updated_at = now(), "

@@ -23,6 +23,7 @@
 #include "rollup/apply.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/snapmgr.h"
@@ -70,6 +71,23 @@ plan_query(KafkaEvaluation *evaluation, const char *sql)
 	evaluation->source = (CachedPlanSource *) linitial(
 		SPI_plan_get_plan_sources(evaluation->plan));
 	ReleaseCachedPlan(SPI_plan_get_cached_plan(evaluation->plan), NULL);
+}
+
+uint64
+kafka_evaluation_execute_by_index(const char *sql, int nargs, const Oid *types,
+								  const Datum *values, const bool *nulls)
+{
+	static const char *const scans[] = {"enable_seqscan", "enable_bitmapscan",
+										"enable_hashjoin", "enable_mergejoin"};
+	int level = NewGUCNestLevel();
+	uint64 processed;
+
+	for (int i = 0; i < lengthof(scans); i++)
+		(void) set_config_option(scans[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	processed = kafka_catalog_execute(sql, nargs, types, values, nulls);
+	AtEOXact_GUC(false, level);
+	return processed;
 }
 
 KafkaEvaluation *

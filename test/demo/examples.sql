@@ -64,3 +64,68 @@ GROUP BY 1 ORDER BY mean_delay_minutes DESC;
 SELECT count(*) FROM misspelt;
 \echo
 SELECT flight, dest FROM mistyped LIMIT 1;
+
+\echo
+\echo '7. A rollup: one call declares an aggregate, one brings it up to date. What it has'
+\echo '   counted is in an ordinary table: by airline and hour the flights, their mean'
+\echo '   delay, and sketches of the aircraft (hll) and of the delays (tdigest).'
+\echo
+SELECT kafka.create_rollup('delays', $$
+    SELECT carrier, date_bin('1 hour', ts, '2000-01-01') AS hour,
+           count(*) AS flights, count(dep_delay) AS departed,
+           avg(dep_delay) AS mean_delay,
+           hll_add_agg(hll_hash_text(tailnum)) AS aircraft,
+           tdigest(dep_delay, 100) AS delay
+    FROM all_flights GROUP BY 1, 2 $$,
+    start_offsets := '{"flights-live": {"0": "latest"}}');
+
+\timing on
+CALL kafka.run_rollups('delays');
+
+\echo
+\echo '8. Reading it asks no broker. Sketches merge, so hours become a year: how long the'
+\echo '   slowest of 20 flights waits, by the hour of departure.'
+\echo
+SELECT to_char(hour, 'HH24:00') AS departure, sum(flights) AS flights,
+       round(sum(mean_delay * departed) / sum(departed), 1) AS mean_minutes,
+       round(tdigest_percentile(delay, 0.95)) AS p95_minutes,
+       repeat('█', (tdigest_percentile(delay, 0.95) / 4)::int) AS p95
+FROM delays GROUP BY 1 HAVING sum(flights) > 1 ORDER BY 1;
+
+\timing off
+\echo
+\echo '   And by airline, with the number of different aircraft that it flew.'
+\echo
+SELECT rpad(name, 27) AS airline, sum(flights) AS flights,
+       round(hll_cardinality(hll_union_agg(aircraft))) AS aircraft,
+       round(tdigest_percentile(delay, 0.95)) AS p95_minutes,
+       repeat('█', (tdigest_percentile(delay, 0.95) / 4)::int) AS p95
+FROM delays JOIN airlines USING (carrier)
+GROUP BY name HAVING sum(flights) > 1000 ORDER BY p95_minutes DESC;
+
+\echo
+\echo '9. Two messages come, one of them broken. The run reads these two, not the 336,776'
+\echo '   before them; the broken one becomes a dead letter, whole, and holds up nothing.'
+\echo
+\! feed live.feed && sed -n 's/^produce.*value=/    /p' live.feed
+\echo
+\timing on
+CALL kafka.run_rollups('delays');
+\timing off
+
+SELECT topic, kafka_offset, stage, status, message, convert_from(value, 'UTF8') AS value
+FROM kafka.dead_letters WHERE rollup = 'delays' \gx
+
+SELECT hour, carrier, flights, mean_delay::int FROM delays ORDER BY hour DESC LIMIT 1;
+
+\echo
+\echo '10. What the runs did. One that finds nothing new leaves no trace, and takes'
+\echo '    milliseconds.'
+\echo
+\timing on
+CALL kafka.run_rollups('delays');
+\timing off
+
+SELECT event, messages, pg_size_pretty(bytes) AS bytes, groups, dead_letters,
+       round(extract(epoch FROM finished_at - started_at) * 1000) AS ms
+FROM kafka.rollup_runs WHERE name = 'delays' ORDER BY run_id;

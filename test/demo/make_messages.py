@@ -14,6 +14,8 @@ minutes. The key is the aircraft's tail number, NULL where it is not known.
 Topic weather, 1 partition: the hourly observations at the three airports as
 lines of CSV, as they are in the package, NA for a missing value; key is the
 airport.
+
+Topic flights-live, 1 partition: empty, for what the examples send.
 """
 import csv
 import datetime
@@ -102,7 +104,7 @@ def main():
     for line in sorted(weather, key=lambda line: line.rsplit(",", 1)[1]):
         time_ms = parse_hour(line.rsplit(",", 1)[1])
         out.write(f"0\t{time_ms}\t{line.split(',', 1)[0]}\t{field(line)}\n")
-    out.write("\\.\n")
+    out.write("\\.\ncreate-topic flights-live\n")
 
 
 if __name__ == "__main__":

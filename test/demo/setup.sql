@@ -1,5 +1,8 @@
 -- The demo's tables; variable: brokers.
 CREATE EXTENSION kafka_fdw;
+-- sketches for the rollup
+CREATE EXTENSION hll;
+CREATE EXTENSION tdigest;
 
 CREATE SERVER demo FOREIGN DATA WRAPPER kafka_fdw
 	OPTIONS (brokers :'brokers');
@@ -25,6 +28,15 @@ CREATE FOREIGN TABLE flights (
 	distance int
 ) SERVER demo OPTIONS (topic 'flights', format 'json',
 	timestamp_max_lag '22h', timestamp_max_lead '1h');
+
+-- The same and the topic flights-live, to which messages are added.
+CREATE FOREIGN TABLE all_flights (
+	ts timestamptz OPTIONS (timestamp 'true'),
+	carrier text,
+	flight int,
+	tailnum text,
+	dep_delay int
+) SERVER demo OPTIONS (topic 'flights,flights-live', format 'json');
 
 -- A topic of CSV lines; the columns are in the order of the line.
 CREATE FOREIGN TABLE weather (

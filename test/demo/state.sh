@@ -1,6 +1,8 @@
 # The demo's folder, and who works in it; sourced by run and stop.
 # shellcheck shell=bash
 
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
 if [ -n "${KAFKA_FDW_DEMO_DIR:-}" ]; then
 	state=$KAFKA_FDW_DEMO_DIR
 elif [ "$(id -u)" -eq 0 ]; then
@@ -13,11 +15,6 @@ state=$(realpath -m "$state")
 # Runs a command as the folder's owner: PostgreSQL refuses to be run by root.
 as_owner()
 {
-	local as=()
-
-	if [ "$(id -u)" -eq 0 ]; then
-		as=(setpriv --reuid=postgres --regid=postgres --init-groups --
-			env HOME="$state")
-	fi
-	(cd "$state" && KAFKA_FDW_DEMO_DIR=$state exec "${as[@]}" "$@")
+	set_as_user "$state"
+	(cd "$state" && KAFKA_FDW_DEMO_DIR=$state exec "${as_user[@]}" "$@")
 }
