@@ -4,7 +4,7 @@
 #   make demo              from nothing to example queries on real data
 #   make demo-stop         ends what make demo started
 #   make test              installs what is missing, runs every test
-#   make bench             prints speeds as ratios to bare clients
+#   make bench             prints speeds as ratios to bare clients and plain queries
 #   make lint, make format
 
 EXTENSION = kafka_fdw

@@ -183,12 +183,18 @@ CREATE TABLE kafka.stored_position (
   last_offset bigint,
   last_digest bigint,
   newest timestamptz,
+  newest_key timestamptz,
+  newest_key_read_at timestamptz,
   lost_messages bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (rollup_id, topic, kafka_partition)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 COMMENT ON TABLE kafka.stored_position IS
 'how far each rollup has read each partition; read it through the view kafka.rollup_offsets';
+COMMENT ON COLUMN kafka.stored_position.newest_key IS
+'the latest record time among the messages whose unique key was counted';
+COMMENT ON COLUMN kafka.stored_position.newest_key_read_at IS
+'when such a message was last counted, by the server''s clock';
 
 CREATE TABLE kafka.stored_run (
   run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -242,8 +248,9 @@ CREATE INDEX ON kafka.stored_dead_letter (rollup_id, retry_at)
 COMMENT ON TABLE kafka.stored_dead_letter IS
 'messages that a rollup could not count; read it through the view kafka.dead_letters';
 
+-- Written for every message: a foreign key would double its cost.
 CREATE TABLE kafka.stored_key (
-  rollup_id int NOT NULL REFERENCES kafka.stored_rollup ON DELETE CASCADE,
+  rollup_id int NOT NULL,
   key_hash uuid NOT NULL,
   seen_at timestamptz NOT NULL,
   PRIMARY KEY (rollup_id, key_hash)

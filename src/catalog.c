@@ -22,6 +22,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -129,6 +130,19 @@ set_fixed_settings(void)
 		if (value == NULL || strcmp(value, fixed_settings[i].value) != 0)
 			set_locally(fixed_settings[i].name, fixed_settings[i].value);
 	}
+}
+
+int
+kafka_catalog_go_first(void)
+{
+	char *path = psprintf("pg_catalog, %s", namespace_search_path);
+	int level = NewGUCNestLevel();
+
+	/* An empty path is an empty name, or nothing at all. */
+	if (namespace_search_path[strspn(namespace_search_path, " ")] == '\0')
+		path = "pg_catalog";
+	set_locally("search_path", path);
+	return level;
 }
 
 void

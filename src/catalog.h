@@ -41,6 +41,14 @@ typedef struct KafkaSettings
 /* The caller's settings now, palloc'd. */
 extern KafkaSettings kafka_catalog_current_settings(void);
 
+/*
+ * Puts pg_catalog in front of the search_path, for statements that were deparsed
+ * with its operators unqualified: a path may name it later than a schema in
+ * which others can create one that hides them.  Undone by AtEOXact_GUC(false,
+ * result), or by an error.
+ */
+extern int kafka_catalog_go_first(void);
+
 /* Who ran before, to be restored. */
 typedef struct KafkaUserSwitch
 {

@@ -16,9 +16,9 @@
  * transaction has left waiting run as the caller, and those of the owner's
  * tables do not wait to run as somebody else.
  *
- * Aggregating and merging are two statements, since a statement that writes
- * is never planned in parallel: the states of the batch go into a tuplestore,
- * which the merging statement reads under the name kafka_rollup_new_rows.
+ * Aggregating and merging are two statements, since the batch may be seen by
+ * the first alone: the states of the batch go into a tuplestore, which the
+ * merging statement reads under the name kafka_rollup_new_rows.
  *
  * IDENTIFICATION
  *		src/rollup/apply.c
@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "rollup/apply.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
@@ -136,17 +137,19 @@ describe_trip(const KafkaBatch *batch, int nfaults)
  * ----------------------------------------------------------------
  */
 
-/* Plans the two statements, as the owner. */
+/*
+ * Plans the merging statement.  It is read and run with pg_catalog in front of
+ * the rollup's search_path: its operators are.
+ */
 static void
-prepare_states(KafkaApply *apply)
+prepare_upsert(KafkaApply *apply)
 {
 	KafkaUpsert *upsert = palloc0(sizeof(KafkaUpsert));
 	EphemeralNamedRelationData *relation =
 		palloc0(sizeof(EphemeralNamedRelationData));
+	int level;
 	int result;
 
-	apply->states =
-		kafka_evaluation_prepare(apply->task->states_sql, apply->batch);
 	relation->md.name = KAFKA_ROLLUP_NEW_ROWS;
 	relation->md.tupdesc = kafka_evaluation_descriptor(apply->states);
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
@@ -156,11 +159,27 @@ prepare_states(KafkaApply *apply)
 		elog(ERROR, "could not name a tuplestore: %s", /* cannot happen */
 			 SPI_result_code_string(result));
 	upsert->relation = relation;
+	level = kafka_catalog_go_first();
 	upsert->plan = SPI_prepare(apply->task->upsert_sql, 0, NULL);
+	AtEOXact_GUC(false, level);
 	if (upsert->plan == NULL)
 		elog(ERROR, "could not prepare a statement: %s", /* cannot happen */
 			 SPI_result_code_string(SPI_result));
 	apply->upsert = upsert;
+}
+
+/* Merges the rows in a tuplestore into storage; returns how many. */
+static uint64
+run_upsert(KafkaApply *apply, Tuplestorestate *store)
+{
+	int level = kafka_catalog_go_first();
+	uint64 groups;
+
+	apply->upsert->relation->reldata = store;
+	SPI_execute_plan(apply->upsert->plan, NULL, NULL, false, 0);
+	groups = SPI_processed;
+	AtEOXact_GUC(false, level);
+	return groups;
 }
 
 /* Keeps a row of states; its last column is how many rows it was made of. */
@@ -183,17 +202,13 @@ apply_part(void *arg)
 {
 	StatesAttempt *attempt = (StatesAttempt *) arg;
 	KafkaApply *apply = attempt->apply;
-	uint64 groups;
 
 	attempt->rows_selected = 0;
 	attempt->store = tuplestore_begin_heap(false, false, work_mem);
 	kafka_evaluation_run(apply->states, attempt->batch, keep_row, attempt);
-	apply->upsert->relation->reldata = attempt->store;
-	SPI_execute_plan(apply->upsert->plan, NULL, NULL, false, 0);
-	groups = SPI_processed;
+	apply->result.groups += run_upsert(apply, attempt->store);
 	tuplestore_end(attempt->store);
 	apply->result.rows_selected += attempt->rows_selected;
-	apply->result.groups += groups;
 }
 
 /* Applies all that is not put aside; false when too much is in the end. */
@@ -287,7 +302,9 @@ run_phases(KafkaApply *apply)
 
 	if (apply->task->checks_sql != NULL && !kafka_check_run(apply))
 		return false;
-	prepare_states(apply);
+	apply->states =
+		kafka_evaluation_prepare(apply->task->states_sql, apply->batch);
+	prepare_upsert(apply);
 	duplicates = kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
 	if (!apply_states(apply, batch,
 					  apply->faults_allowed > PG_INT32_MAX
@@ -362,6 +379,8 @@ write_newest(const KafkaPositions *from, KafkaPositions *positions)
 
 		position->has_newest = seen->has_newest;
 		position->newest = seen->newest;
+		position->newest_key = seen->newest_key;
+		position->newest_key_read_at = seen->newest_key_read_at;
 	}
 }
 

@@ -45,27 +45,6 @@ report_null(const char *argument)
 					errmsg("argument \"%s\" must not be null", argument)));
 }
 
-/*
- * Locks a rollup of ours until the end of the transaction, and reads it.  NULL
- * when it is gone, or was dropped while we waited.
- */
-static KafkaRollup *
-lock_rollup(const char *name, bool missing_ok)
-{
-	KafkaRollup *rollup = kafka_rollup_get(name, missing_ok);
-
-	if (rollup == NULL)
-		return NULL;
-	kafka_rollup_check_owner(rollup);
-	(void) kafka_rollup_lock(rollup->rollup_id, true);
-
-	rollup = kafka_rollup_get_by_id(rollup->rollup_id);
-	if (rollup == NULL)
-		return kafka_rollup_get(name, missing_ok); /* the error, or NULL */
-	kafka_rollup_check_owner(rollup);
-	return rollup;
-}
-
 /* ----------------------------------------------------------------
  * kafka.alter_rollup
  * ----------------------------------------------------------------
@@ -199,7 +178,8 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 						 "kafka.run_rollups()\".")));
 
 	connect_spi();
-	rollup = lock_rollup(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	rollup =
+		kafka_rollup_get_locked(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	if (!PG_ARGISNULL(3))
 		change_options(rollup, PG_GETARG_JSONB_P(3));
 	if (!PG_ARGISNULL(1))
@@ -295,7 +275,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	connect_spi();
-	rollup = lock_rollup(name, if_exists);
+	rollup = kafka_rollup_get_locked(name, if_exists);
 	if (rollup == NULL)
 	{
 		ereport(NOTICE,
@@ -308,6 +288,9 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 	drop_relations(relations, true, cascade);
 	drop_relations(relations, false, cascade);
 	value = Int32GetDatum(rollup->rollup_id);
+	(void) kafka_catalog_execute("DELETE FROM kafka.stored_key"
+								 " WHERE rollup_id = $1",
+								 1, &type, &value, NULL);
 	(void) kafka_catalog_execute("DELETE FROM kafka.stored_rollup"
 								 " WHERE rollup_id = $1",
 								 1, &type, &value, NULL);
@@ -373,7 +356,7 @@ kafka_take_over(PG_FUNCTION_ARGS)
 	{
 		char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-		ids = list_make1_int(lock_rollup(name, false)->rollup_id);
+		ids = list_make1_int(kafka_rollup_get_locked(name, false)->rollup_id);
 	}
 
 	/* By id, which is the order in which everybody takes several locks. */

@@ -14,8 +14,8 @@
  *
  * Unique keys are hashes, kept with the record's timestamp.  A repeat counts
  * again when it is further from the one counted than unique_within.  Hashes
- * are forgotten when all partitions in the batch are past them by that much,
- * the slowest deciding: while a backlog is read, one may be far behind.
+ * are forgotten when all partitions are past them by that much, the slowest
+ * deciding: see find_slowest.
  *
  * IDENTIFICATION
  *		src/rollup/check.c
@@ -66,14 +66,6 @@ struct KafkaKeys
 {
 	HTAB *table; /* of KafkaKeyEntry */
 };
-
-/* A partition of which a batch has messages. */
-typedef struct PartNewest
-{
-	const char *topic; /* the batch's only copy */
-	int32 partition;
-	TimestampTz newest; /* of recorded_at, not past now */
-} PartNewest;
 
 /* Forget at least so many old keys a batch, if there are. */
 #define MIN_KEYS_FORGOTTEN 10000
@@ -281,15 +273,13 @@ insert_keys(KafkaApply *apply, Datum *hashes, Datum *times, int count)
 		lengthof(types), types, values, NULL);
 }
 
-/* The newest record of the partition that is furthest behind in the batch. */
-static bool
-find_slowest(KafkaApply *apply, TimestampTz *slowest)
+/* Notes the record times up to which each partition's keys were counted. */
+static void
+note_newest_keys(KafkaApply *apply)
 {
 	KafkaBatch *batch = apply->batch;
 	TimestampTz now = GetCurrentTimestamp();
-	PartNewest *parts = palloc(sizeof(PartNewest));
-	int nparts = 0;
-	int at = 0;
+	KafkaPosition *position = NULL;
 
 	for (int i = 0; i < batch->nentries; i++)
 	{
@@ -298,30 +288,49 @@ find_slowest(KafkaApply *apply, TimestampTz *slowest)
 
 		if (entry->stage != KAFKA_STAGE_NONE || !row->seen)
 			continue;
+
 		/* Most often it is that of the message before. */
-		if (at >= nparts || parts[at].topic != entry->topic ||
-			parts[at].partition != entry->partition)
-		{
-			for (at = 0; at < nparts; at++)
-			{
-				if (parts[at].topic == entry->topic &&
-					parts[at].partition == entry->partition)
-					break;
-			}
-		}
-		if (at == nparts)
-		{
-			parts = repalloc(parts, sizeof(PartNewest) * ++nparts);
-			parts[at].topic = entry->topic;
-			parts[at].partition = entry->partition;
-			parts[at].newest = DT_NOBEGIN;
-		}
-		parts[at].newest = Max(parts[at].newest, Min(row->recorded_at, now));
+		if (position == NULL || position->partition != entry->partition ||
+			strcmp(position->topic, entry->topic) != 0)
+			position = kafka_positions_find(apply->positions, entry->topic,
+											entry->partition);
+		if (position == NULL)
+			continue;
+		position->newest_key =
+			Max(position->newest_key, Min(row->recorded_at, now));
+		position->newest_key_read_at = now;
 	}
+}
+
+/*
+ * Before which record time can a repeat of what was counted no longer come?
+ * That of the partition that is furthest behind decides: what it has still to
+ * bring may be as old.  A partition that has been read to its end does not
+ * hold the others up for ever: after unique_within by the clock without a
+ * message it counts no more.
+ */
+static bool
+find_slowest(KafkaApply *apply, int64 within_us, TimestampTz *slowest)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
 	*slowest = DT_NOEND;
-	for (int i = 0; i < nparts; i++)
-		*slowest = Min(*slowest, parts[i].newest);
-	return nparts > 0;
+	for (int i = 0; i < apply->positions->count; i++)
+	{
+		const KafkaPosition *position = &apply->positions->list[i];
+
+		if (position->newest_key == DT_NOBEGIN)
+		{
+			if (position->is_behind)
+				return false;
+			continue;
+		}
+		if (!position->is_behind &&
+			now - position->newest_key_read_at > within_us)
+			continue;
+		*slowest = Min(*slowest, position->newest_key);
+	}
+	return *slowest != DT_NOEND;
 }
 
 static void
@@ -332,7 +341,7 @@ forget_keys(KafkaApply *apply)
 	int64 within_us = apply->task->rollup->options.unique_within_ms * 1000;
 	TimestampTz slowest;
 
-	if (!find_slowest(apply, &slowest) || TIMESTAMP_NOT_FINITE(slowest) ||
+	if (!find_slowest(apply, within_us, &slowest) ||
 		pg_sub_s64_overflow(slowest, within_us, &slowest) ||
 		slowest < MIN_TIMESTAMP)
 		return;
@@ -367,7 +376,10 @@ kafka_check_remember(KafkaApply *apply)
 
 	/* Dead letters tell nothing of how far the topic has been read. */
 	if (apply->positions != NULL)
+	{
+		note_newest_keys(apply);
 		forget_keys(apply);
+	}
 }
 
 /* ----------------------------------------------------------------

@@ -502,26 +502,49 @@ kafka_dead_letters_retry(const KafkaRollup *rollup, ArrayType *ids,
 }
 
 /* ----------------------------------------------------------------
- * By hand
+ * When positions move back
  * ----------------------------------------------------------------
  */
 
-/* The rollup, locked: what it is now, and not when we began to wait. */
-static KafkaRollup *
-lock_rollup(const char *name)
+static void
+leave_to_topic(const KafkaRollup *rollup, const KafkaPosition *position)
 {
-	KafkaRollup *rollup = kafka_rollup_get(name, false);
-	KafkaRollup *locked;
+	static const Oid types[] = {INT4OID, TEXTOID, INT4OID, INT8OID};
+	Datum values[lengthof(types)];
 
-	kafka_rollup_check_owner(rollup);
-	(void) kafka_rollup_lock(rollup->rollup_id, true);
-	locked = kafka_rollup_get_by_id(rollup->rollup_id);
-	if (locked == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("rollup \"%s\" does not exist", name)));
-	kafka_rollup_check_owner(locked);
-	return locked;
+	values[0] = Int32GetDatum(rollup->rollup_id);
+	values[1] = CStringGetTextDatum(position->topic);
+	values[2] = Int32GetDatum(position->partition);
+	values[3] = Int64GetDatum(position->next_offset);
+	kafka_catalog_execute(
+		"UPDATE kafka.stored_dead_letter SET status = 'done', "
+		"retry_at = NULL, updated_at = now(), "
+		"message = 'to be read again: the rollup was moved back' "
+		"WHERE rollup_id = $1 AND topic = $2 AND kafka_partition = $3 "
+		"AND kafka_offset >= $4 AND status <> 'done'",
+		lengthof(types), types, values, NULL);
 }
+
+void
+kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
+								  KafkaPositions *before,
+								  const KafkaPositions *after)
+{
+	for (int i = 0; i < after->count; i++)
+	{
+		const KafkaPosition *position = &after->list[i];
+		const KafkaPosition *old =
+			kafka_positions_find(before, position->topic, position->partition);
+
+		if (old != NULL && position->next_offset < old->next_offset)
+			leave_to_topic(rollup, position);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * By hand
+ * ----------------------------------------------------------------
+ */
 
 Datum
 kafka_retry_dead_letters(PG_FUNCTION_ARGS)
@@ -541,8 +564,8 @@ kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI"); /* cannot happen */
-	kafka_dead_letters_retry(lock_rollup(name), ids, false, PG_INT32_MAX,
-							 &loaded, &failed);
+	kafka_dead_letters_retry(kafka_rollup_get_locked(name, false), ids, false,
+							 PG_INT32_MAX, &loaded, &failed);
 	SPI_finish();
 	values[0] = Int64GetDatum(loaded);
 	values[1] = Int64GetDatum(failed);

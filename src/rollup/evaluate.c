@@ -9,8 +9,9 @@
  * the batch may be armed only while the executor starts, not while the query's
  * functions run queries of their own.
  *
- * The plan may be parallel: whatever else the query joins can be read by
- * workers, the batch is in this backend's memory and is read here alone.
+ * The plan is not parallel: the batch is in this backend's memory and is read
+ * here alone, and while workers run there can be no subtransactions, by which
+ * messages are found that cannot be decoded.
  *
  * IDENTIFICATION
  *		src/rollup/evaluate.c
@@ -63,8 +64,7 @@ kafka_evaluation_of_relation(Oid relid)
 static void
 plan_query(KafkaEvaluation *evaluation, const char *sql)
 {
-	evaluation->plan =
-		SPI_prepare_cursor(sql, 0, NULL, CURSOR_OPT_PARALLEL_OK);
+	evaluation->plan = SPI_prepare(sql, 0, NULL);
 	if (evaluation->plan == NULL)
 		elog(ERROR, "could not prepare a query: %s", /* cannot happen */
 			 SPI_result_code_string(SPI_result));

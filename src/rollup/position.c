@@ -101,6 +101,8 @@ kafka_positions_add(KafkaPositions *positions, const char *topic,
 	position->partition = partition;
 	position->next_offset = next_offset;
 	position->last_offset = -1;
+	position->newest_key = DT_NOBEGIN;
+	position->newest_key_read_at = DT_NOBEGIN;
 	return position;
 }
 
@@ -239,6 +241,15 @@ get_int64(HeapTuple tuple, TupleDesc desc, int column, int64 if_null)
 	return isnull ? if_null : DatumGetInt64(value);
 }
 
+static TimestampTz
+get_time(HeapTuple tuple, TupleDesc desc, int column)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(tuple, desc, column, &isnull);
+
+	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+}
+
 static void
 read_row(KafkaPositions *positions, HeapTuple tuple, TupleDesc desc)
 {
@@ -250,6 +261,8 @@ read_row(KafkaPositions *positions, HeapTuple tuple, TupleDesc desc)
 							get_int64(tuple, desc, 3, 0));
 	Datum newest;
 
+	position->newest_key = get_time(tuple, desc, 8);
+	position->newest_key_read_at = get_time(tuple, desc, 9);
 	position->last_offset = get_int64(tuple, desc, 4, -1);
 	position->last_digest = get_int64(tuple, desc, 5, 0);
 	newest = SPI_getbinval(tuple, desc, 6, &isnull);
@@ -269,7 +282,8 @@ kafka_positions_read(int32 rollup_id)
 
 	count = kafka_catalog_execute(
 		"SELECT topic, kafka_partition, next_offset, last_offset, "
-		"last_digest, newest, lost_messages FROM kafka.stored_position "
+		"last_digest, newest, lost_messages, newest_key, newest_key_read_at "
+		"FROM kafka.stored_position "
 		"WHERE rollup_id = $1 ORDER BY topic COLLATE \"C\", kafka_partition",
 		1, types, values, NULL);
 	positions = make_positions((int) count);
@@ -289,6 +303,8 @@ enum
 	COLUMN_LAST_DIGEST,
 	COLUMN_NEWEST,
 	COLUMN_LOST_MESSAGES,
+	COLUMN_NEWEST_KEY,
+	COLUMN_NEWEST_KEY_READ_AT,
 	COLUMN_COUNT
 };
 
@@ -298,14 +314,16 @@ typedef struct PositionArrays
 	int count;
 } PositionArrays;
 
-static const Oid element_types[COLUMN_COUNT] = {TEXTOID, INT4OID,
-												INT8OID, INT8OID,
-												INT8OID, TIMESTAMPTZOID,
-												INT8OID};
+static const Oid element_types[COLUMN_COUNT] = {TEXTOID,       INT4OID,
+												INT8OID,       INT8OID,
+												INT8OID,       TIMESTAMPTZOID,
+												INT8OID,       TIMESTAMPTZOID,
+												TIMESTAMPTZOID};
 
 static const Oid array_types[COLUMN_COUNT] =
-	{TEXTARRAYOID, INT4ARRAYOID,        INT8ARRAYOID, INT8ARRAYOID,
-	 INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID};
+	{TEXTARRAYOID, INT4ARRAYOID,        INT8ARRAYOID,
+	 INT8ARRAYOID, INT8ARRAYOID,        TIMESTAMPTZARRAYOID,
+	 INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID};
 
 static void
 append_position(PositionArrays *arrays, const KafkaPosition *position)
@@ -320,9 +338,15 @@ append_position(PositionArrays *arrays, const KafkaPosition *position)
 	values[COLUMN_LAST_DIGEST] = Int64GetDatum(position->last_digest);
 	values[COLUMN_NEWEST] = TimestampTzGetDatum(position->newest);
 	values[COLUMN_LOST_MESSAGES] = Int64GetDatum(position->lost_messages);
+	values[COLUMN_NEWEST_KEY] = TimestampTzGetDatum(position->newest_key);
+	values[COLUMN_NEWEST_KEY_READ_AT] =
+		TimestampTzGetDatum(position->newest_key_read_at);
 	nulls[COLUMN_LAST_OFFSET] = position->last_offset < 0;
 	nulls[COLUMN_LAST_DIGEST] = position->last_offset < 0;
 	nulls[COLUMN_NEWEST] = !position->has_newest;
+	nulls[COLUMN_NEWEST_KEY] = TIMESTAMP_NOT_FINITE(position->newest_key);
+	nulls[COLUMN_NEWEST_KEY_READ_AT] =
+		TIMESTAMP_NOT_FINITE(position->newest_key_read_at);
 	for (int c = 0; c < COLUMN_COUNT; c++)
 		arrays->columns[c] =
 			accumArrayResult(arrays->columns[c], values[c], nulls[c],
@@ -356,6 +380,8 @@ is_same_row(const KafkaPosition *a, const KafkaPosition *b)
 		   a->last_digest == b->last_digest &&
 		   a->has_newest == b->has_newest &&
 		   (!a->has_newest || a->newest == b->newest) &&
+		   a->newest_key == b->newest_key &&
+		   a->newest_key_read_at == b->newest_key_read_at &&
 		   a->lost_messages == b->lost_messages;
 }
 
@@ -395,12 +421,14 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 		execute_for_arrays(
 			"INSERT INTO kafka.stored_position (rollup_id, topic, "
 			"kafka_partition, next_offset, last_offset, last_digest, newest, "
-			"lost_messages) "
-			"SELECT $1, c.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS c "
+			"lost_messages, newest_key, newest_key_read_at) SELECT $1, c.* "
+			"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) AS c "
 			"ON CONFLICT (rollup_id, topic, kafka_partition) DO UPDATE SET "
 			"next_offset = excluded.next_offset, "
 			"last_offset = excluded.last_offset, "
 			"last_digest = excluded.last_digest, newest = excluded.newest, "
-			"lost_messages = excluded.lost_messages",
+			"lost_messages = excluded.lost_messages, "
+			"newest_key = excluded.newest_key, "
+			"newest_key_read_at = excluded.newest_key_read_at",
 			rollup_id, COLUMN_COUNT, &changed);
 }

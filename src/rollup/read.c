@@ -340,11 +340,15 @@ kafka_rollup_reader_advance(const KafkaRollupReader *reader,
 		const KafkaPosition *reached =
 			kafka_positions_find(reader->positions, position->topic,
 								 position->partition);
+		const KafkaSnapshotPart *part;
 
 		if (reached == NULL)
 			continue;
 		position->next_offset = reached->next_offset;
 		position->last_offset = reached->last_offset;
 		position->last_digest = reached->last_digest;
+		part = kafka_rollup_reader_part(reader, position->topic,
+										position->partition);
+		position->is_behind = part != NULL && reached->next_offset < part->end;
 	}
 }

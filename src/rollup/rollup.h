@@ -182,6 +182,12 @@ extern void kafka_rollup_set_state(const KafkaRollup *rollup,
  */
 extern bool kafka_rollup_lock(int32 rollup_id, bool wait);
 
+/*
+ * Like kafka_rollup_get, for somebody who is going to change it: checks that the
+ * current role is a member of the owner, waits for the lock, and reads it then.
+ */
+extern KafkaRollup *kafka_rollup_get_locked(const char *name, bool missing_ok);
+
 /* A row of kafka.stored_run to be. */
 typedef struct KafkaRollupRun
 {
@@ -213,8 +219,12 @@ typedef struct KafkaPosition
 	int64 last_offset; /* of the last message read, -1 for none */
 	int64 last_digest; /* of its time, key and value */
 	bool has_newest;
-	TimestampTz newest; /* largest time of checks, not past now */
+	TimestampTz newest;             /* largest time of checks, not past now */
+	TimestampTz newest_key;         /* largest record time of counted unique
+									 * keys, not past now; DT_NOBEGIN for none */
+	TimestampTz newest_key_read_at; /* when one was last counted, likewise */
 	int64 lost_messages;
+	bool is_behind; /* not stored: there is more to be read */
 } KafkaPosition;
 
 typedef struct KafkaPositions
@@ -287,6 +297,14 @@ extern KafkaApplyResult kafka_rollup_apply(const KafkaRollup *rollup,
 /* Stores the entries that were put aside; returns how many. */
 extern int64 kafka_dead_letters_store(const KafkaRollup *rollup,
 									  const KafkaBatch *batch);
+
+/*
+ * Marks letters as done that will be read from the topic again, since positions
+ * have been moved back before them; else a retry would count them twice.
+ */
+extern void kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
+											  KafkaPositions *before,
+											  const KafkaPositions *after);
 
 /*
  * Tries dead letters again: those with the ids (NULL: those that are due by

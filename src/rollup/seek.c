@@ -111,19 +111,6 @@ log_seek(const KafkaRollup *rollup, const SeekResult *result,
 	kafka_rollup_log_run(rollup, &row);
 }
 
-/* Locks the rollup, which must not have been dropped meanwhile. */
-static KafkaRollup *
-lock_rollup(const char *name)
-{
-	KafkaRollup *rollup = kafka_rollup_get(name, false);
-
-	kafka_rollup_check_owner(rollup);
-	(void) kafka_rollup_lock(rollup->rollup_id, true);
-	rollup = kafka_rollup_get(name, false);
-	kafka_rollup_check_owner(rollup);
-	return rollup;
-}
-
 /* A copy of the database has positions of its own only after take_over(). */
 static void
 check_system(const KafkaRollup *rollup)
@@ -154,7 +141,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	SeekResult result;
 
 	SPI_connect();
-	rollup = lock_rollup(name);
+	rollup = kafka_rollup_get_locked(name, false);
 	check_system(rollup);
 	before = kafka_positions_read(rollup->rollup_id);
 	after = kafka_positions_copy(before);
@@ -181,6 +168,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 					 errhint("Go on nevertheless with accept_loss := true.")));
 	}
 	kafka_positions_write(rollup->rollup_id, after, before);
+	kafka_dead_letters_leave_to_topic(rollup, before, after);
 	if (reader->cluster_id != NULL)
 		kafka_rollup_set_cluster(rollup, reader->cluster_id);
 	kafka_rollup_set_state(rollup, "RUNNING", NULL);

@@ -221,8 +221,7 @@ clear_failing(const KafkaRollup *rollup)
  * options say.
  */
 static void
-handle_loss(KafkaStep *step, const KafkaLoss *loss,
-			const KafkaPositions *stored)
+handle_loss(KafkaStep *step, const KafkaLoss *loss, KafkaPositions *stored)
 {
 	const KafkaRollup *rollup = step->rollup;
 
@@ -232,6 +231,7 @@ handle_loss(KafkaStep *step, const KafkaLoss *loss,
 		return;
 	}
 	kafka_positions_write(rollup->rollup_id, loss->positions, stored);
+	kafka_dead_letters_leave_to_topic(rollup, stored, loss->positions);
 	log_event(rollup, "loss", 0, loss->lost_messages, loss->detail);
 	reconnect(step);
 }

@@ -371,6 +371,23 @@ kafka_rollup_lock(int32 rollup_id, bool wait)
 		   LOCKACQUIRE_NOT_AVAIL;
 }
 
+KafkaRollup *
+kafka_rollup_get_locked(const char *name, bool missing_ok)
+{
+	KafkaRollup *rollup = kafka_rollup_get(name, missing_ok);
+
+	if (rollup == NULL)
+		return NULL;
+	kafka_rollup_check_owner(rollup);
+	(void) kafka_rollup_lock(rollup->rollup_id, true);
+
+	rollup = kafka_rollup_get_by_id(rollup->rollup_id);
+	if (rollup == NULL)
+		return kafka_rollup_get(name, missing_ok); /* the error, or NULL */
+	kafka_rollup_check_owner(rollup);
+	return rollup;
+}
+
 void
 kafka_rollup_log_run(const KafkaRollup *rollup, const KafkaRollupRun *run)
 {
