@@ -77,6 +77,7 @@ OBJS = \
 	src/rollup/generate.o \
 	src/rollup/isolate.o \
 	src/rollup/join.o \
+	src/rollup/key.o \
 	src/rollup/lag.o \
 	src/rollup/loss.o \
 	src/rollup/mutable.o \
@@ -88,6 +89,7 @@ OBJS = \
 	src/rollup/run.o \
 	src/rollup/scalar.o \
 	src/rollup/seek.o \
+	src/rollup/states.o \
 	src/rollup/step.o \
 	src/rollup/store.o \
 	src/rollup/template.o \

@@ -149,6 +149,15 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 						const KafkaRollupChecks *checks);
 
 /* ----------------------------------------------------------------
+ * states.c
+ * ----------------------------------------------------------------
+ */
+
+/* SELECT: of the view of states. */
+extern char *kafka_analysis_generate_states(const KafkaAnalysis *analysis,
+											const KafkaRollupSpec *spec);
+
+/* ----------------------------------------------------------------
  * checks.c
  * ----------------------------------------------------------------
  */

@@ -313,43 +313,6 @@ generate_final(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 	return text.data;
 }
 
-static char *
-generate_states(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
-{
-	Query *query = copyObject(analysis->query);
-	List *targets = NIL;
-	Node *count = kafka_template_analyze("count(*)", NULL, 0, NULL, true);
-	ListCell *cell;
-
-	foreach(cell, analysis->keys)
-		targets = lappend(targets, copyObject(lfirst(cell)));
-	foreach(cell, analysis->aggregates)
-	{
-		KafkaAggregateUse *use = lfirst(cell);
-		ListCell *state;
-
-		foreach(state, use->states)
-			targets =
-				lappend(targets, makeTargetEntry(copyObject(lfirst(state)), 0,
-												 NULL, false));
-	}
-	targets =
-		lappend(targets, makeTargetEntry((Expr *) count, 0,
-										 KAFKA_ROLLUP_ROWS_SELECTED, false));
-	for (int i = 0; i < list_length(targets); i++)
-	{
-		TargetEntry *target = list_nth_node(TargetEntry, targets, i);
-
-		target->resno = i + 1;
-		if (i < list_length(spec->columns))
-			target->resname =
-				((KafkaRollupColumn *) list_nth(spec->columns, i))->name;
-	}
-	query->targetList = targets;
-	query->hasAggs = true;
-	return pg_get_querydef(query, false);
-}
-
 /* name, name, ... of storage's first count columns */
 static void
 append_names(StringInfo text, const KafkaRollupSpec *spec, int count)
@@ -468,7 +431,7 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 	spec->has_inner_join = analysis->has_inner_join;
 	add_columns(analysis, spec);
 	spec->definition_sql = pg_get_querydef(copyObject(analysis->query), false);
-	spec->states_sql = generate_states(analysis, spec);
+	spec->states_sql = kafka_analysis_generate_states(analysis, spec);
 	spec->final_sql = generate_final(analysis, spec);
 	spec->upsert_sql = generate_upsert(analysis, spec);
 	if (analysis->bucket != NULL)
