@@ -83,6 +83,7 @@ OBJS = \
 	src/rollup/mutable.o \
 	src/rollup/option.o \
 	src/rollup/ordered.o \
+	src/rollup/part.o \
 	src/rollup/position.o \
 	src/rollup/read.o \
 	src/rollup/resolve.o \

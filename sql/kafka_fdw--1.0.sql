@@ -169,6 +169,7 @@ CREATE TABLE kafka.stored_rollup (
   cluster_id text,
   system_identifier bigint NOT NULL,
   database_id oid NOT NULL,
+  isolation_level text,
   created_at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -194,7 +195,7 @@ COMMENT ON TABLE kafka.stored_position IS
 COMMENT ON COLUMN kafka.stored_position.newest_key IS
 'the latest record time among the messages whose unique key was counted';
 COMMENT ON COLUMN kafka.stored_position.newest_key_read_at IS
-'when such a message was last counted, by the server''s clock';
+'when a message of the partition was last counted, or it was first waited for one, by the server''s clock';
 
 CREATE TABLE kafka.stored_run (
   run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -234,31 +235,50 @@ CREATE TABLE kafka.stored_dead_letter (
     CHECK (stage IN ('decode', 'expect', 'late', 'future', 'query')),
   sqlstate text,
   message text,
+  key_hash uuid,
+  digest bytea NOT NULL GENERATED ALWAYS AS (pg_catalog.sha256(
+    pg_catalog.int8send(timestamp_ms)
+    || pg_catalog.int4send(COALESCE(pg_catalog.octet_length(key), -1))
+    || pg_catalog.sha256(COALESCE(key, ''))
+    || pg_catalog.int4send(COALESCE(pg_catalog.octet_length(value), -1))
+    || pg_catalog.sha256(COALESCE(value, ''))
+    || pg_catalog.sha256(COALESCE(headers, '')))) STORED,
   attempts int NOT NULL DEFAULT 0,
   status text NOT NULL DEFAULT 'new'
     CHECK (status IN ('new', 'retry', 'failed', 'done')),
   retry_at timestamptz,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (rollup_id, topic, kafka_partition, kafka_offset)
+  UNIQUE (rollup_id, topic, kafka_partition, kafka_offset, digest)
 );
 CREATE INDEX ON kafka.stored_dead_letter (rollup_id, retry_at)
   WHERE retry_at IS NOT NULL;
+CREATE INDEX ON kafka.stored_dead_letter (rollup_id, key_hash)
+  WHERE key_hash IS NOT NULL AND status <> 'done';
 
 COMMENT ON TABLE kafka.stored_dead_letter IS
 'messages that a rollup could not count; read it through the view kafka.dead_letters';
+COMMENT ON COLUMN kafka.stored_dead_letter.key_hash IS
+'of its unique key, which is not forgotten before the letter is done; NULL where there is none, or the message could not be decoded so far';
+COMMENT ON COLUMN kafka.stored_dead_letter.digest IS
+'tells the message from that of a topic made anew, which has the same offset';
 
 -- Written for every message: a foreign key would double its cost.
 CREATE TABLE kafka.stored_key (
   rollup_id int NOT NULL,
   key_hash uuid NOT NULL,
   seen_at timestamptz NOT NULL,
-  PRIMARY KEY (rollup_id, key_hash)
+  newest timestamptz NOT NULL,
+  PRIMARY KEY (rollup_id, key_hash, seen_at)
 );
-CREATE INDEX ON kafka.stored_key (rollup_id, seen_at);
+CREATE INDEX ON kafka.stored_key (rollup_id, newest);
 
 COMMENT ON TABLE kafka.stored_key IS
-'hashes of the unique keys that rollups with the option unique_key have counted, by record time';
+'the unique keys that rollups with the option unique_key have counted, as hashes: one row a message';
+COMMENT ON COLUMN kafka.stored_key.seen_at IS
+'the message''s record time; two of a key are further apart than unique_within';
+COMMENT ON COLUMN kafka.stored_key.newest IS
+'the latest record time in the message''s partition after the batch that counted it; the row is forgotten by it';
 
 CREATE TABLE kafka.rollup_aggregate (
   aggregate text PRIMARY KEY,
@@ -357,7 +377,7 @@ COMMENT ON COLUMN kafka.rollups.relation IS
 COMMENT ON COLUMN kafka.rollups.source IS
 'the Kafka foreign table that it is made of';
 COMMENT ON COLUMN kafka.rollups.valid_from IS
-'from where on buckets can be whole; NULL where the rollup began at the topic''s beginning';
+'from where on buckets can be whole, where the rollup began at a time (start_at) and its buckets have a width; else NULL. One that began at the topic''s beginning has whole buckets; with start_offsets or start_group those of the first messages may be partial';
 COMMENT ON COLUMN kafka.rollups.last_run IS
 'when a run last stored something, or failed; runs that find nothing new leave no trace';
 COMMENT ON COLUMN kafka.rollups.last_error IS
@@ -423,7 +443,7 @@ SELECT d.id, r.name AS rollup, d.topic, d.kafka_partition, d.kafka_offset,
   JOIN kafka.visible_rollup AS r USING (rollup_id);
 
 COMMENT ON VIEW kafka.dead_letters IS
-'messages that your rollups could not count, as the broker had them; key: id, and besides rollup, topic, kafka_partition, kafka_offset';
+'messages that your rollups could not count, as the broker had them; key: id. Only where a topic was made anew can two have the same rollup, topic, kafka_partition and kafka_offset';
 COMMENT ON COLUMN kafka.dead_letters.stage IS
 'what refused it: decode (it does not fit the foreign table''s columns), expect, late, future (the rollup''s conditions), or query (an error in the rollup''s expressions)';
 COMMENT ON COLUMN kafka.dead_letters.attempts IS
@@ -482,7 +502,7 @@ AS 'MODULE_PATHNAME', 'kafka_run_rollups'
 LANGUAGE C;
 
 COMMENT ON PROCEDURE kafka.run_rollups(text, bigint, interval, boolean) IS
-'counts what is new in the topics of a rollup, or with NULL of all rollups whose owner''s rights you have, up to their present ends. Commits each batch of at most max_rows messages or 64 MB, and begins no batch after max_time, which several rollups share. Returns at once where another run of the same rollup is under way. An error at the end names the rollups that failed; what was committed stands. follow is not supported yet';
+'counts what is new in the topics of a rollup, or with NULL of all rollups whose owner''s rights you have, up to their present ends. Commits each batch of at most max_rows messages or 64 MB of memory, and begins no batch after max_time, which several rollups share; but each begins one, so that all get on. Returns at once where another run of the same rollup is under way. An error at the end names the rollups that failed; what was committed stands. follow is not supported yet';
 
 CREATE FUNCTION kafka.seek_rollup(
   name text,
@@ -506,6 +526,18 @@ LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION kafka.seek_rollup(text, jsonb, boolean) IS
 'moves those positions of a rollup that offsets names, {"0": 100}, or {"topic": {"0": 100}} for a table with several topics; instead of a number "earliest" and "latest" are possible. Otherwise like kafka.seek_rollup(text, timestamptz, boolean)';
 
+-- A bare literal fits the other two equally well; PostgreSQL prefers text.
+CREATE FUNCTION kafka.seek_rollup(
+  name text,
+  start text,
+  accept_loss boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_seek_rollup_text'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.seek_rollup(text, text, boolean) IS
+'kafka.seek_rollup(text, jsonb, boolean) for a text that begins with a brace, such as ''{"0": "earliest"}'', else kafka.seek_rollup(text, timestamptz, boolean)';
+
 CREATE FUNCTION kafka.retry_dead_letters(
   name text,
   ids bigint[] DEFAULT NULL)
@@ -514,7 +546,7 @@ AS 'MODULE_PATHNAME', 'kafka_retry_dead_letters'
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 
 COMMENT ON FUNCTION kafka.retry_dead_letters(text, bigint[]) IS
-'tries dead letters of a rollup again, those with the ids, or with NULL all that are not done, whatever they have failed with and how often; late_limit and future_limit do not hold. Tells how many were counted and how many were not; a message whose unique key was counted meanwhile is neither, and done. Waits for a batch that is being stored';
+'tries dead letters of a rollup again, those with the ids, or with NULL all that are not done, whatever they have failed with and how often; late_limit and future_limit do not hold. Tells how many were counted and how many were not; a message whose unique key was counted meanwhile is neither, and done. Waits for a batch that is being stored. Makes deferred constraints immediate for the rest of the transaction, as SET CONSTRAINTS ALL IMMEDIATE does';
 
 CREATE FUNCTION kafka.test_rollup(
   query_or_name text,

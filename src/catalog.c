@@ -64,8 +64,9 @@ typedef struct FixedSetting
 /*
  * Settings that any session may change, that change what an expression makes
  * of the same values, and that a rollup does not remember: they are always
- * the server's built-in defaults, whoever calls.  xmloption and
- * timezone_abbreviations decide which texts are read, and how.
+ * the server's built-in defaults, whoever calls.  xmloption,
+ * timezone_abbreviations, backslash_quote and standard_conforming_strings
+ * decide which texts are read, and how.
  *
  * Not here: what only decides how a query is planned; transform_null_equals,
  * which acts before a view is stored; row_security, where the wrong value is
@@ -73,9 +74,14 @@ typedef struct FixedSetting
  * default_text_search_config, whose defaults differ from database to database.
  */
 static const FixedSetting fixed_settings[] = {
-	{"extra_float_digits", "1"}, {"bytea_output", "hex"},
-	{"xmlbinary", "base64"},     {"xmloption", "content"},
-	{"array_nulls", "on"},       {"timezone_abbreviations", "Default"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"xmlbinary", "base64"},
+	{"xmloption", "content"},
+	{"array_nulls", "on"},
+	{"timezone_abbreviations", "Default"},
+	{"backslash_quote", "safe_encoding"},
+	{"standard_conforming_strings", "on"},
 };
 
 /*

@@ -44,10 +44,51 @@ kafka_guard_is_data_error(int sqlerrcode)
 	}
 }
 
+/*
+ * Does an error with this code tell of something else than the data?  Those
+ * that do not, or may not, are all others: a type's input function may use
+ * whatever code it likes for a value that it quotes.
+ */
+static bool
+is_foreign_to_data(int sqlerrcode)
+{
+	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return true;
+
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:   /* 40 */
+		case ERRCODE_INSUFFICIENT_RESOURCES: /* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION:  /* 57 */
+		case ERRCODE_SYSTEM_ERROR:           /* 58 */
+		case ERRCODE_CONFIG_FILE_ERROR:      /* F0 */
+		case ERRCODE_INTERNAL_ERROR:         /* XX */
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * May it be the data's fault, as far as its code tells?  Connections are to
+ * somewhere else.
+ */
+static bool
+is_doubtful(int sqlerrcode)
+{
+	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX)
+		return true;
+	return !is_foreign_to_data(sqlerrcode) &&
+		   ERRCODE_TO_CATEGORY(sqlerrcode) != ERRCODE_CONNECTION_EXCEPTION;
+}
+
 /* The same, with what the guarded code says of itself. */
 static bool
 is_data_error(const KafkaGuard *guard, int sqlerrcode)
 {
+	if (guard->takes_doubtful)
+		return is_doubtful(sqlerrcode);
 	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX)
 		return guard->takes_depth;
 
@@ -166,32 +207,6 @@ kafka_guard_run(const KafkaGuard *guard, void (*work)(void *arg), void *arg,
 	if (IsInParallelMode())
 		return run_bare(guard, work, arg, message);
 	return run_in_subtransaction(guard, work, arg, message);
-}
-
-/*
- * Does an error with this code tell of something else than the data?  Those
- * that do not, or may not, are all others: a type's input function may use
- * whatever code it likes for a value that it quotes.
- */
-static bool
-is_foreign_to_data(int sqlerrcode)
-{
-	if (sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX ||
-		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		return true;
-
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_TRANSACTION_ROLLBACK:   /* 40 */
-		case ERRCODE_INSUFFICIENT_RESOURCES: /* 53 */
-		case ERRCODE_OPERATOR_INTERVENTION:  /* 57 */
-		case ERRCODE_SYSTEM_ERROR:           /* 58 */
-		case ERRCODE_CONFIG_FILE_ERROR:      /* F0 */
-		case ERRCODE_INTERNAL_ERROR:         /* XX */
-			return true;
-		default:
-			return false;
-	}
 }
 
 bool

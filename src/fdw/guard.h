@@ -14,15 +14,18 @@
 /* What the guarded code says of itself, before each step that may fail. */
 typedef struct KafkaGuard
 {
-	bool is_pure;     /* runs only the server's own code, which has
+	bool is_pure;        /* runs only the server's own code, which has
 					   * nothing open when it raises an error */
-	bool takes_depth; /* too deep nesting is the data's fault too */
+	bool takes_depth;    /* too deep nesting is the data's fault too */
+	bool takes_doubtful; /* whoever runs it finds out himself whose fault an
+						  * error is that may be the data's */
 } KafkaGuard;
 
 /*
  * Is an error with this code the data's fault, whoever raised it?  The same
  * errors make a message bad when it is decoded and when a rollup's query is
- * at it.
+ * at it.  Other codes are in doubt, but for those that tell of the server's
+ * state, of the user or of other servers.
  */
 extern bool kafka_guard_is_data_error(int sqlerrcode);
 

@@ -93,6 +93,8 @@ kafka_analysis_fix_settings(const char *search_path)
 											  {"IntervalStyle", "postgres"},
 											  {"extra_float_digits", "1"},
 											  {"array_nulls", "on"},
+											  {"standard_conforming_strings",
+											   "on"},
 											  {"transform_null_equals",
 											   "off"}};
 	int level = NewGUCNestLevel();

@@ -104,7 +104,7 @@ append_count(StringInfo text, int64 count)
 
 /* Why the circuit tripped, a sentence, in the current context. */
 static char *
-describe_trip(const KafkaBatch *batch, int nfaults)
+describe_trip(const KafkaBatch *batch, int nfaults, bool exhausted)
 {
 	StringInfoData text;
 
@@ -113,6 +113,10 @@ describe_trip(const KafkaBatch *batch, int nfaults)
 	appendStringInfoString(&text, " of ");
 	append_count(&text, batch->nentries);
 	appendStringInfoString(&text, " messages were bad");
+	if (exhausted)
+		appendStringInfoString(&text,
+							   " when finding out which are took too many "
+							   "attempts (fewer with a smaller max_rows)");
 	for (int i = 0; i < batch->nentries; i++)
 	{
 		const KafkaBatchEntry *entry = &batch->entries[i];
@@ -220,48 +224,67 @@ apply_states(KafkaApply *apply, KafkaBatch *batch, int64 aside_allowed)
 								.work = apply_part,
 								.arg = &attempt,
 								.context = apply->attempt_context,
-								.aside_allowed = aside_allowed};
+								.aside_allowed = aside_allowed,
+								.passed = apply->passed};
 
 	kafka_isolate_run(&isolation, 0, batch->nentries);
+	apply->passed = isolation.passed;
+	apply->exhausted |= isolation.exhausted;
 	return !isolation.tripped;
 }
 
+/* Applies some entries of the batch again; false when too many are bad. */
+static bool
+apply_entries(KafkaApply *apply, KafkaBatch *part, const int *indexes,
+			  int count, int64 aside_allowed)
+{
+	bool applied;
+
+	kafka_batch_reset(part);
+	for (int i = 0; i < count; i++)
+		kafka_batch_add_entry(part, &apply->batch->entries[indexes[i]]);
+	applied = apply_states(apply, part, aside_allowed);
+	for (int i = 0; i < count; i++)
+	{
+		const KafkaBatchEntry *entry = &part->entries[i];
+
+		if (entry->stage != KAFKA_STAGE_NONE)
+			kafka_batch_put_aside(apply->batch, indexes[i], entry->stage,
+								  entry->sqlerrcode, entry->description);
+	}
+	return applied;
+}
+
 /*
- * A message that was left out because another with its key comes before it in
- * the batch takes that one's place where that one turned out to be bad.  What
- * was applied cannot be scanned again, so these form a batch of their own.
+ * Messages that were put aside because of others that turned out to be bad
+ * take their turn.  What was applied cannot be scanned again, so these form
+ * batches of their own: one, unless some of them are bad, too.
  */
 static bool
 apply_promoted(KafkaApply *apply)
 {
 	KafkaBatch *batch = apply->batch;
-	KafkaBatch *promoted;
-	int *indexes;
+	KafkaBatch *part;
+	const int *indexes;
+	int64 nfaults;
 	int count;
 	bool applied = true;
 
-	while (applied && (indexes = kafka_check_promote(apply, &count)) != NULL)
+	indexes = kafka_check_promote(apply, &count);
+	if (count == 0)
+		return true;
+	nfaults =
+		batch->naside - kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
+	part = kafka_batch_create(batch->relid);
+	while (applied && count > 0)
 	{
-		int nfaults = batch->naside -
-					  kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
-
 		CHECK_FOR_INTERRUPTS();
-		promoted = kafka_batch_create(batch->relid);
-		for (int i = 0; i < count; i++)
-			kafka_batch_add_entry(promoted, &batch->entries[indexes[i]]);
-		applied =
-			apply_states(apply, promoted, apply->faults_allowed - nfaults);
-		for (int i = 0; i < count; i++)
-		{
-			const KafkaBatchEntry *entry = &promoted->entries[i];
-
-			if (entry->stage != KAFKA_STAGE_NONE)
-				kafka_batch_put_aside(batch, indexes[i], entry->stage,
-									  entry->sqlerrcode, entry->description);
-		}
-		kafka_batch_destroy(promoted);
-		pfree(indexes);
+		applied = apply_entries(apply, part, indexes, count,
+								apply->faults_allowed - nfaults);
+		nfaults += part->naside;
+		indexes = kafka_check_promote(apply, &count);
 	}
+	kafka_batch_destroy(part);
 	return applied;
 }
 
@@ -411,16 +434,19 @@ kafka_apply_run(const KafkaApplyTask *task, KafkaBatch *batch,
 							  ALLOCSET_DEFAULT_SIZES);
 	apply->batch = batch;
 	apply->faults_allowed = compute_faults_allowed(task, batch);
+	apply->passed = !task->has_circuit;
 	if (positions != NULL)
 		apply->positions = kafka_positions_copy(positions);
 	run_in_subtransaction(apply);
 
 	MemoryContextSwitchTo(caller);
 	result = apply->result;
+	result.key_hashes = kafka_check_list_key_hashes(apply);
 	result.duplicates = kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
 	result.nfaults = batch->naside - (int) result.duplicates;
 	if (result.tripped)
-		result.trip_reason = describe_trip(batch, result.nfaults);
+		result.trip_reason =
+			describe_trip(batch, result.nfaults, apply->exhausted);
 	else
 		write_newest(apply->positions, positions);
 	MemoryContextDelete(context);

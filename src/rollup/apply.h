@@ -19,6 +19,7 @@
 
 #include "executor/tuptable.h"
 #include "rollup/rollup.h"
+#include "utils/uuid.h"
 
 /* ----------------------------------------------------------------
  * evaluate.c: a query over a batch
@@ -82,15 +83,22 @@ typedef struct KafkaIsolation
 	/* Mutable */
 	int64 aside_allowed; /* once more entries of the batch are put aside, the
 						  * rest is not looked for */
+	bool passed;         /* the work was done for some message, which proves
+						  * that it can be; or that needs no proof */
 	bool tripped;        /* there were more: the work is not complete */
+	bool exhausted;      /* likewise, since too many attempts were made */
+	int nbisecting;      /* attempts while bisects was set */
 	bool bisects;        /* work is not at the message that is at fault */
 	int sqlerrcode;      /* of the error raised last */
+	int doubtful_sqlerrcode; /* of the first error that may not be a message's
+							  * fault; 0 for none */
+	char *doubtful_message;
 } KafkaIsolation;
 
 /*
  * Does the work for the entries [start, end) of the batch, each part of it in
- * a subtransaction, and puts those aside for which it raises data errors.  Any
- * other error is raised.
+ * a subtransaction, and puts those aside for which it raises errors that are
+ * their fault; isolate.c says which these are.  Any other error is raised.
  */
 extern void kafka_isolate_run(KafkaIsolation *isolation, int start, int end);
 
@@ -99,8 +107,21 @@ extern void kafka_isolate_run(KafkaIsolation *isolation, int start, int end);
  * ----------------------------------------------------------------
  */
 
-/* The unique keys that were counted; see check.c. */
+/* The unique keys that were counted, and the messages that repeat some. */
 typedef struct KafkaKeys KafkaKeys;
+typedef struct KafkaKeyQueues KafkaKeyQueues;
+
+/* What the view of checks says of an entry. */
+typedef struct KafkaCheckedRow
+{
+	bool seen; /* the view has a row for it; else the rest is not valid */
+	bool passes;
+	bool has_time;
+	bool has_key;
+	TimestampTz time;
+	TimestampTz recorded_at; /* by which keys are remembered */
+	pg_uuid_t key;
+} KafkaCheckedRow;
 
 /* ----------------------------------------------------------------
  * apply.c: the phases
@@ -115,7 +136,8 @@ typedef struct KafkaApplyTask
 	const char *states_sql;
 	const char *checks_sql; /* NULL for none */
 	const char *upsert_sql;
-	bool has_circuit;      /* error_limit holds */
+	bool has_circuit;      /* error_limit holds, and an error that all messages
+						    * raise may be the rollup's */
 	bool ignores_time;     /* late_limit and future_limit do not hold */
 	KafkaKeys *known_keys; /* keys are remembered here, and not in
 						    * kafka.stored_key; NULL for the latter */
@@ -134,10 +156,15 @@ typedef struct KafkaApply
 	int64 faults_allowed;
 
 	/* Mutable */
-	KafkaKeys *keys;              /* NULL where there is no unique key */
-	struct KafkaCheckedRow *rows; /* by entry; NULL where nothing is checked */
-	KafkaEvaluation *states;      /* NULL until it is prepared */
-	struct KafkaUpsert *upsert;   /* likewise */
+	KafkaKeys *keys;        /* NULL where there is no unique key */
+	KafkaKeyQueues *queues; /* NULL until the checks have been evaluated */
+	KafkaCheckedRow *rows;  /* by entry; NULL where nothing is checked */
+	int promotions;         /* calls of kafka_check_promote */
+	KafkaPositions *positions_before; /* the batch; NULL where positions is */
+	KafkaEvaluation *states;          /* NULL until it is prepared */
+	struct KafkaUpsert *upsert;       /* likewise */
+	bool passed;                      /* see KafkaIsolation: for the states */
+	bool exhausted;                   /* likewise */
 	KafkaApplyResult result;
 } KafkaApply;
 
@@ -159,16 +186,54 @@ extern KafkaApplyResult kafka_apply_run(const KafkaApplyTask *task,
 extern bool kafka_check_run(KafkaApply *apply);
 
 /*
- * Duplicates of messages that were put aside since: the first of each is taken
- * back.  Returns them as indexes, palloc'd.
+ * To be called when the query has run over all that is not put aside: takes
+ * back messages that are, because of others for which it failed.  Returns them
+ * as indexes, valid until the next call.  When it has run over these, too, the
+ * call is to be repeated, until there are none.
  */
-extern int *kafka_check_promote(KafkaApply *apply, int *count);
+extern const int *kafka_check_promote(KafkaApply *apply, int *count);
 
-/* Remembers the keys that were counted, and forgets old ones. */
+/* Remembers what was counted, and forgets old keys. */
 extern void kafka_check_remember(KafkaApply *apply);
+
+/*
+ * The unique keys' hashes of messages at fault, by entry, palloc'd; NULL
+ * where it is not known or there is none, or for there being no keys at all.
+ */
+extern const pg_uuid_t **kafka_check_list_key_hashes(const KafkaApply *apply);
+
+/*
+ * The position of an entry's partition, NULL where no positions are kept; hint
+ * is what was found last, or NULL.
+ */
+extern KafkaPosition *kafka_check_find_position(const KafkaApply *apply,
+												const KafkaBatchEntry *entry,
+												KafkaPosition *hint);
+
+/* ----------------------------------------------------------------
+ * key.c: which messages repeat one that was counted
+ * ----------------------------------------------------------------
+ */
 
 /* An empty set of keys in the current context, for KafkaApplyTask. */
 extern KafkaKeys *kafka_keys_create(void);
+
+/* Looks up what was counted before of the keys in the rows of checks. */
+extern void kafka_keys_find(KafkaApply *apply);
+
+/* Counts an entry's key; false when it repeats one that was counted. */
+extern bool kafka_keys_claim(KafkaApply *apply, int index);
+
+/*
+ * Begins a round of promotions with repeats of messages that have failed since
+ * the last one; adds others to it; tells how many there are.
+ */
+extern const int *kafka_keys_promote(KafkaApply *apply);
+extern void kafka_keys_add_promoted(KafkaApply *apply, int index);
+extern int kafka_keys_count_promoted(const KafkaApply *apply);
+
+/* Remembers the keys that were counted, and forgets old ones. */
+extern void kafka_keys_remember(KafkaApply *apply);
 
 /* The entries of a batch that were put aside at this stage. */
 extern int kafka_apply_count_stage(const KafkaBatch *batch,

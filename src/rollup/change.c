@@ -284,6 +284,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
+	kafka_rollup_check_droppable(rollup);
 	relations = lock_relations(rollup);
 	drop_relations(relations, true, cascade);
 	drop_relations(relations, false, cascade);

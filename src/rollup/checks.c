@@ -6,8 +6,12 @@
  * It has a row for each message, whatever the query's WHERE says, so that it
  * can be told of every message what became of it.  But a message that WHERE
  * leaves out passes all checks: that others in the topic are late or do not meet
- * expect is no concern of this rollup.  The conditions of WHERE that look at
- * joined tables as well are not asked.
+ * expect is no concern of this rollup.  For these, the conditions of WHERE that
+ * look at joined tables as well are not asked.  For the unique key all of FROM
+ * and WHERE is: a message that an inner join leaves out is not counted, and
+ * must not keep a copy from being counted once there is a row to join it to.
+ * It is asked in EXISTS, in the target list, where the planner does not make a
+ * join of it: the view's rows have to come in the order of the messages.
  *
  * IDENTIFICATION
  *		src/rollup/checks.c
@@ -106,6 +110,7 @@ deparse_select(const KafkaAnalysis *analysis, List *targets)
 	query->rtable = list_make1(entry);
 	query->jointree = makeFromExpr(list_make1(reference), NULL);
 	query->targetList = copyObject(targets);
+	query->hasSubLinks = checkExprHasSubLink((Node *) targets);
 	if (analysis->source_index != 1)
 		ChangeVarNodes((Node *) query->targetList, analysis->source_index, 1,
 					   0);
@@ -321,6 +326,87 @@ make_null(Oid type)
 	return (Node *) makeNullConst(type, -1, InvalidOid);
 }
 
+/* Is it for more than the source's row to say whether a message is selected? */
+static bool
+asks_others(const KafkaAnalysis *analysis)
+{
+	List *conjuncts =
+		kafka_analysis_list_conjuncts(analysis->query->jointree->quals);
+	ListCell *cell;
+
+	foreach(cell, conjuncts)
+	{
+		if (!is_of_source(analysis, flatten_join_alias_vars(analysis->query,
+															lfirst(cell))))
+			return true;
+	}
+	return analysis->has_inner_join;
+}
+
+/*
+ * (SELECT the source's columns), the source's row of two query levels above,
+ * in place of the source: all columns keep their numbers.
+ */
+static void
+replace_source(const KafkaAnalysis *analysis, RangeTblEntry *entry)
+{
+	Relation source = table_open(analysis->source, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(source);
+	Query *row = makeNode(Query);
+
+	row->commandType = CMD_SELECT;
+	row->canSetTag = true;
+	row->jointree = makeFromExpr(NIL, NULL);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		Expr *value =
+			attribute->attisdropped
+				? (Expr *) makeNullConst(INT4OID, -1, InvalidOid)
+				: (Expr *) makeVar(analysis->source_index, i + 1,
+								   attribute->atttypid, attribute->atttypmod,
+								   attribute->attcollation, 2);
+
+		row->targetList =
+			lappend(row->targetList,
+					makeTargetEntry(value, i + 1,
+									pstrdup(attribute->attisdropped
+												? psprintf("dropped%d", i)
+												: NameStr(attribute->attname)),
+									false));
+	}
+	table_close(source, NoLock);
+	entry->rtekind = RTE_SUBQUERY;
+	entry->subquery = row;
+	entry->relid = InvalidOid;
+	entry->relkind = 0;
+	entry->rellockmode = 0;
+	entry->requiredPerms = 0;
+	entry->inh = false;
+}
+
+/* EXISTS (SELECT FROM ... WHERE ...) as in the query, for the source's row */
+static Node *
+make_selected(const KafkaAnalysis *analysis)
+{
+	Query *query = makeNode(Query);
+	SubLink *exists = makeNode(SubLink);
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = copyObject(analysis->query->rtable);
+	query->jointree = copyObject(analysis->query->jointree);
+	query->hasSubLinks = analysis->query->hasSubLinks;
+	query->targetList =
+		list_make1(makeTargetEntry((Expr *) makeBoolConst(true, false), 1,
+								   "selected", false));
+	replace_source(analysis, rt_fetch(analysis->source_index, query->rtable));
+	exists->subLinkType = EXISTS_SUBLINK;
+	exists->subselect = (Node *) query;
+	exists->location = -1;
+	return (Node *) exists;
+}
+
 char *
 kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 							   const KafkaRollupChecks *checks)
@@ -350,9 +436,13 @@ kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 	if (time == NULL)
 		time = make_null(TIMESTAMPTZOID);
 	if (checks->unique_key != NULL)
-		key_hash =
-			make_filtered(filter, make_key_hash(analysis, checks->unique_key),
-						  make_null(UUIDOID));
+	{
+		key_hash = make_key_hash(analysis, checks->unique_key);
+		if (asks_others(analysis))
+			key_hash = make_filtered(make_selected(analysis), key_hash,
+									 make_null(UUIDOID));
+		key_hash = make_filtered(filter, key_hash, make_null(UUIDOID));
+	}
 	time = make_filtered(filter, time, make_null(TIMESTAMPTZOID));
 	targets =
 		list_make3(makeTargetEntry((Expr *) passes, 1, "passes", false),

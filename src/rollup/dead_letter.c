@@ -57,6 +57,7 @@ enum
 	STORE_STAGE,
 	STORE_SQLSTATE,
 	STORE_MESSAGE,
+	STORE_KEY_HASH,
 	STORE_COUNT
 };
 
@@ -134,6 +135,16 @@ append_fault(ArrayColumn *stage, ArrayColumn *sqlstate, ArrayColumn *message,
 }
 
 static void
+append_hash(ArrayColumn *column, const KafkaApplyResult *result, int index)
+{
+	const pg_uuid_t *hash =
+		result->key_hashes != NULL ? result->key_hashes[index] : NULL;
+
+	append_value(column, hash != NULL ? UUIDPGetDatum(hash) : (Datum) 0,
+				 hash == NULL);
+}
+
+static void
 append_letter(ArrayColumn *columns, const KafkaBatchEntry *entry)
 {
 	append_text(&columns[STORE_TOPIC], entry->topic);
@@ -161,7 +172,8 @@ execute_store(const KafkaRollup *rollup, ArrayColumn *columns)
 										   INT8ARRAYOID,  BOOLARRAYOID,
 										   BYTEAARRAYOID, BYTEAARRAYOID,
 										   BYTEAARRAYOID, TEXTARRAYOID,
-										   TEXTARRAYOID,  TEXTARRAYOID};
+										   TEXTARRAYOID,  TEXTARRAYOID,
+										   UUIDARRAYOID};
 	Datum values[STORE_COUNT];
 
 	values[STORE_ROLLUP_ID] = Int32GetDatum(rollup->rollup_id);
@@ -173,23 +185,24 @@ execute_store(const KafkaRollup *rollup, ArrayColumn *columns)
 	kafka_catalog_execute(
 		"INSERT INTO kafka.stored_dead_letter AS d (rollup_id, topic, "
 		"  kafka_partition, kafka_offset, timestamp_ms, log_append_time, "
-		"  key, value, headers, stage, sqlstate, message, status, retry_at) "
+		"  key, value, headers, stage, sqlstate, message, key_hash, status, "
+		"  retry_at) "
 		"SELECT $1, l.topic, l.kafka_partition, l.kafka_offset, "
 		"  l.timestamp_ms, l.log_append_time, l.key, l.value, l.headers, "
-		"  l.stage, l.sqlstate, l.message, "
+		"  l.stage, l.sqlstate, l.message, l.key_hash, "
 		"  CASE WHEN t.tried THEN 'new' ELSE 'failed' END, "
 		"  CASE WHEN t.tried THEN now() + $3 * interval '1 millisecond' END "
 		"FROM ROWS FROM (unnest($4), unnest($5), unnest($6), unnest($7), "
 		"  unnest($8), unnest($9), unnest($10), unnest($11), unnest($12), "
-		"  unnest($13), unnest($14)) "
+		"  unnest($13), unnest($14), unnest($15)) "
 		"  AS l (topic, kafka_partition, kafka_offset, timestamp_ms, "
-		"  log_append_time, key, value, headers, stage, sqlstate, message) "
+		"  log_append_time, key, value, headers, stage, sqlstate, message, "
+		"  key_hash) "
 		"CROSS JOIN LATERAL (SELECT $2 > 0 "
 		"  AND l.stage NOT IN ('late', 'future')) AS t (tried) "
-		"ON CONFLICT (rollup_id, topic, kafka_partition, kafka_offset) "
-		"DO UPDATE SET timestamp_ms = excluded.timestamp_ms, "
-		"  log_append_time = excluded.log_append_time, key = excluded.key, "
-		"  value = excluded.value, headers = excluded.headers, "
+		"ON CONFLICT (rollup_id, topic, kafka_partition, kafka_offset, "
+		"  digest) DO UPDATE SET log_append_time = excluded.log_append_time, "
+		"  key_hash = excluded.key_hash, "
 		"  stage = excluded.stage, sqlstate = excluded.sqlstate, "
 		"  message = excluded.message, attempts = 0, "
 		"  status = excluded.status, retry_at = excluded.retry_at, "
@@ -200,14 +213,14 @@ execute_store(const KafkaRollup *rollup, ArrayColumn *columns)
 
 /* Stores faults from entry start on, as many as one statement takes. */
 static int
-store_chunk(const KafkaRollup *rollup, const KafkaBatch *batch, int start,
-			int64 *count)
+store_chunk(const KafkaRollup *rollup, const KafkaBatch *batch,
+			const KafkaApplyResult *result, int start, int64 *count)
 {
 	static const Oid types[STORE_COUNT] = {0,        0,        0,
 										   TEXTOID,  INT4OID,  INT8OID,
 										   INT8OID,  BOOLOID,  BYTEAOID,
 										   BYTEAOID, BYTEAOID, TEXTOID,
-										   TEXTOID,  TEXTOID};
+										   TEXTOID,  TEXTOID,  UUIDOID};
 	ArrayColumn columns[STORE_COUNT];
 	int letters = 0;
 	size_t bytes = 0;
@@ -225,6 +238,7 @@ store_chunk(const KafkaRollup *rollup, const KafkaBatch *batch, int start,
 			entry->stage == KAFKA_STAGE_DUPLICATE)
 			continue;
 		append_letter(columns, entry);
+		append_hash(&columns[STORE_KEY_HASH], result, i);
 		letters++;
 		bytes +=
 			entry->key_length + entry->payload_length + entry->headers_length;
@@ -236,7 +250,8 @@ store_chunk(const KafkaRollup *rollup, const KafkaBatch *batch, int start,
 }
 
 int64
-kafka_dead_letters_store(const KafkaRollup *rollup, const KafkaBatch *batch)
+kafka_dead_letters_store(const KafkaRollup *rollup, const KafkaBatch *batch,
+						 const KafkaApplyResult *result)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "Kafka dead letters",
@@ -248,7 +263,7 @@ kafka_dead_letters_store(const KafkaRollup *rollup, const KafkaBatch *batch)
 	while (batch->naside > 0 && next < batch->nentries)
 	{
 		CHECK_FOR_INTERRUPTS();
-		next = store_chunk(rollup, batch, next, &count);
+		next = store_chunk(rollup, batch, result, next, &count);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(caller);
@@ -400,14 +415,16 @@ mark_done(Retry *retry)
 }
 
 static int64
-mark_failed(Retry *retry)
+mark_failed(Retry *retry, const KafkaApplyResult *result)
 {
 	static const Oid types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-								TEXTARRAYOID, INT4OID,      INT8OID};
+								TEXTARRAYOID, UUIDARRAYOID, INT4OID,
+								INT8OID};
 	ArrayColumn columns[] = {{.type = INT8OID},
 							 {.type = TEXTOID},
 							 {.type = TEXTOID},
-							 {.type = TEXTOID}};
+							 {.type = TEXTOID},
+							 {.type = UUIDOID}};
 	Datum values[lengthof(types)];
 	int64 failed = 0;
 
@@ -420,24 +437,26 @@ mark_failed(Retry *retry)
 			continue;
 		append_value(&columns[0], Int64GetDatum(retry->batch_ids[i]), false);
 		append_fault(&columns[1], &columns[2], &columns[3], entry);
+		append_hash(&columns[4], result, i);
 		failed++;
 	}
 	if (failed == 0)
 		return 0;
 	for (int i = 0; i < lengthof(columns); i++)
 		values[i] = makeArrayResult(columns[i].build, CurrentMemoryContext);
-	values[4] = Int32GetDatum(retry->rollup->options.retry_limit);
-	values[5] = Int64GetDatum(retry->rollup->options.retry_delay_ms);
+	values[5] = Int32GetDatum(retry->rollup->options.retry_limit);
+	values[6] = Int64GetDatum(retry->rollup->options.retry_delay_ms);
 	kafka_evaluation_execute_by_index(
 		"UPDATE kafka.stored_dead_letter AS d SET stage = r.stage, "
 		"  sqlstate = r.sqlstate, message = r.message, "
+		"  key_hash = COALESCE(r.key_hash, d.key_hash), "
 		"  attempts = d.attempts + 1, updated_at = now(), "
-		"  status = CASE WHEN d.attempts + 1 < $5 THEN 'retry' "
+		"  status = CASE WHEN d.attempts + 1 < $6 THEN 'retry' "
 		"    ELSE 'failed' END, "
-		"  retry_at = CASE WHEN d.attempts + 1 < $5 "
-		"    THEN now() + $6 * interval '1 millisecond' END "
-		"FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4)) "
-		"  AS r (id, stage, sqlstate, message) "
+		"  retry_at = CASE WHEN d.attempts + 1 < $6 "
+		"    THEN now() + $7 * interval '1 millisecond' END "
+		"FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), "
+		"  unnest($5)) AS r (id, stage, sqlstate, message, key_hash) "
 		"WHERE d.id = r.id",
 		lengthof(types), types, values, NULL);
 	return failed;
@@ -455,7 +474,7 @@ retry_batch(Retry *retry, int64 *loaded, int64 *failed)
 	task.ignores_time = true;
 	result = kafka_apply_run(&task, retry->batch, NULL);
 	*loaded += mark_done(retry);
-	nfailed = mark_failed(retry);
+	nfailed = mark_failed(retry, &result);
 	*failed += nfailed;
 	retry->run.messages += retry->batch->nentries;
 	retry->run.bytes += retry->batch->bytes;
@@ -530,6 +549,8 @@ kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 								  KafkaPositions *before,
 								  const KafkaPositions *after)
 {
+	bool moved_back = false;
+
 	for (int i = 0; i < after->count; i++)
 	{
 		const KafkaPosition *position = &after->list[i];
@@ -537,8 +558,13 @@ kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 			kafka_positions_find(before, position->topic, position->partition);
 
 		if (old != NULL && position->next_offset < old->next_offset)
+		{
 			leave_to_topic(rollup, position);
+			moved_back = true;
+		}
 	}
+	if (moved_back)
+		kafka_keys_forget_all(rollup->rollup_id);
 }
 
 /* ----------------------------------------------------------------
@@ -553,6 +579,7 @@ kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 	ArrayType *ids = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
 	bool nulls[2] = {false, false};
 	Datum values[2];
+	KafkaRollup *rollup;
 	int64 loaded;
 	int64 failed;
 	char *name;
@@ -564,11 +591,78 @@ kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI"); /* cannot happen */
-	kafka_dead_letters_retry(kafka_rollup_get_locked(name, false), ids, false,
-							 PG_INT32_MAX, &loaded, &failed);
+	kafka_rollup_check_enabled();
+	rollup = kafka_rollup_get_locked(name, false);
+	kafka_rollup_check_parts(rollup);
+	kafka_dead_letters_retry(rollup, ids, false, PG_INT32_MAX, &loaded,
+							 &failed);
 	SPI_finish();
 	values[0] = Int64GetDatum(loaded);
 	values[1] = Int64GetDatum(failed);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
+}
+
+/* ----------------------------------------------------------------
+ * When trying again raises errors
+ * ----------------------------------------------------------------
+ */
+
+ArrayType **
+kafka_dead_letters_list_due(const KafkaRollup *rollup, int max_rows,
+							int *count)
+{
+	static const Oid types[] = {INT4OID, INT8OID};
+	Datum values[lengthof(types)];
+	ArrayType **ids;
+
+	values[0] = Int32GetDatum(rollup->rollup_id);
+	values[1] = Int64GetDatum(max_rows);
+	*count = (int) kafka_evaluation_execute_by_index(
+		"SELECT id FROM kafka.stored_dead_letter "
+		"WHERE rollup_id = $1 AND status <> 'done' AND retry_at <= now() "
+		"ORDER BY id LIMIT $2",
+		lengthof(types), types, values, NULL);
+	ids = palloc(sizeof(ArrayType *) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
+	{
+		Datum id = Int64GetDatum(get_number(SPI_tuptable->vals[i], 1));
+
+		ids[i] = construct_array(&id, 1, INT8OID, sizeof(int64),
+								 FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return ids;
+}
+
+void
+kafka_dead_letters_note_failure(const KafkaRollup *rollup, ArrayType *ids,
+								const ErrorData *error)
+{
+	static const Oid types[] = {INT8ARRAYOID, TEXTOID, TEXTOID, INT4OID,
+								INT8OID};
+	char *message = pstrdup(error->message);
+	Datum values[lengthof(types)];
+	KafkaRollupRun run = {.event = "retry",
+						  .started_at = GetCurrentTimestamp(),
+						  .sqlerrcode = error->sqlerrcode,
+						  .detail = message};
+
+	message[pg_mbcliplen(message, strlen(message), MAX_MESSAGE_BYTES)] = '\0';
+	values[0] = PointerGetDatum(ids);
+	values[1] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	values[2] = CStringGetTextDatum(message);
+	values[3] = Int32GetDatum(rollup->options.retry_limit);
+	values[4] = Int64GetDatum(rollup->options.retry_delay_ms);
+	run.messages = (int64) kafka_evaluation_execute_by_index(
+		"UPDATE kafka.stored_dead_letter AS d SET sqlstate = $2, "
+		"  message = $3, attempts = d.attempts + 1, updated_at = now(), "
+		"  status = CASE WHEN d.attempts + 1 < $4 THEN 'retry' "
+		"    ELSE 'failed' END, "
+		"  retry_at = CASE WHEN d.attempts + 1 < $4 "
+		"    THEN now() + $5 * interval '1 millisecond' END "
+		"WHERE d.id = ANY ($1)",
+		lengthof(types), types, values, NULL);
+	run.dead_letters = run.messages;
+	kafka_rollup_log_run(rollup, &run);
 }

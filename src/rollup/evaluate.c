@@ -78,7 +78,9 @@ kafka_evaluation_execute_by_index(const char *sql, int nargs, const Oid *types,
 								  const Datum *values, const bool *nulls)
 {
 	static const char *const scans[] = {"enable_seqscan", "enable_bitmapscan",
-										"enable_hashjoin", "enable_mergejoin"};
+										"enable_hashjoin", "enable_mergejoin",
+										/* by the costs, it would pay */
+										"jit"};
 	int level = NewGUCNestLevel();
 	uint64 processed;
 
@@ -161,7 +163,12 @@ kafka_evaluation_run(KafkaEvaluation *evaluation, KafkaBatch *batch,
 							arg};
 	QueryDesc *query;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
+	/*
+	 * Checks and states see the same of joined tables: a message must not find
+	 * its row in one and not in the other.
+	 */
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
 	query =
 		CreateQueryDesc(linitial_node(PlannedStmt, plan->stmt_list),
 						evaluation->source->query_string, GetActiveSnapshot(),

@@ -31,6 +31,7 @@
 #include "nodes/pathnodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
 #include "rollup/analyze.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -253,7 +254,9 @@ check_entries(JoinContext *context)
 		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
 
 		index++;
-		if (entry->rtekind == RTE_JOIN)
+		/* a view's OLD and NEW are not in its FROM clause */
+		if (entry->rtekind == RTE_JOIN ||
+			(entry->rtekind == RTE_RELATION && !entry->inFromCl))
 			continue;
 		if (entry->rtekind != RTE_RELATION)
 			refuse_entry(analysis, entry);
@@ -403,6 +406,18 @@ index_settles(const JoinContext *context, Index table, Relation index,
 	return true;
 }
 
+/*
+ * A unique index of a parent says nothing of its children.  Where there were
+ * some once, has_subclass may say yes for ever.
+ */
+static bool
+has_children(const RangeTblEntry *entry)
+{
+	return entry->relkind == RELKIND_RELATION && entry->inh &&
+		   has_subclass(entry->relid) &&
+		   find_inheritance_children(entry->relid, NoLock) != NIL;
+}
+
 /* Does each combination of rows of settled tables find at most one row? */
 static bool
 is_settled(const JoinContext *context, Index table, Relids settled)
@@ -413,9 +428,7 @@ is_settled(const JoinContext *context, Index table, Relids settled)
 	List *indexes;
 	ListCell *cell;
 
-	/* a unique index of a parent says nothing of its children */
-	if (entry->relkind == RELKIND_RELATION && entry->inh &&
-		has_subclass(entry->relid))
+	if (has_children(entry))
 	{
 		relation_close(relation, NoLock);
 		return false;
@@ -460,6 +473,16 @@ settle_all(const JoinContext *context)
 		RangeTblEntry *entry =
 			rt_fetch(table, context->analysis->query->rtable);
 
+		if (has_children(entry))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a message may find several rows of table \"%s\"",
+							get_rel_name(entry->relid)),
+					 errdetail(
+						 "It has child tables, for whose rows its unique "
+						 "indexes do not hold."),
+					 errhint("Join ONLY the table itself, or a partitioned "
+							 "table.")));
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a message may find several rows of table \"%s\"",
@@ -489,4 +512,41 @@ kafka_analysis_check_from(KafkaAnalysis *analysis)
 	analysis->has_join = !bms_is_empty(context.joined);
 	(void) expression_tree_walker((Node *) from, check_subquery_walker,
 								  analysis);
+}
+
+/* The only thing in FROM; NULL where there are several, or a join. */
+static RangeTblEntry *
+get_only_entry(const Query *query)
+{
+	List *from = query->jointree->fromlist;
+
+	if (list_length(from) != 1 || !IsA(linitial(from), RangeTblRef))
+		return NULL;
+	return rt_fetch(linitial_node(RangeTblRef, from)->rtindex, query->rtable);
+}
+
+/*
+ * The locks are those that running the view takes; as long as they are held no
+ * index can be dropped, and an index is not given up while it is in use.
+ */
+void
+kafka_rollup_prove_joins(Oid states)
+{
+	KafkaAnalysis analysis = {.text = ""};
+	Relation view = relation_open(states, AccessShareLock);
+	RangeTblEntry *only;
+
+	analysis.query = copyObject(get_view_query(view));
+	relation_close(view, NoLock);
+	AcquireRewriteLocks(analysis.query, true, false);
+
+	/* The rows that are aggregated are computed in a subquery; see states.c. */
+	only = get_only_entry(analysis.query);
+	if (only != NULL && only->rtekind == RTE_SUBQUERY)
+	{
+		analysis.query = only->subquery;
+		only = get_only_entry(analysis.query);
+	}
+	if (only == NULL || analysis.query->hasSubLinks)
+		kafka_analysis_check_from(&analysis);
 }

@@ -2,7 +2,8 @@
  *
  * loss.c
  *		What must not go by unnoticed: messages that were removed before they
- *		were read, topics made anew, another cluster, a copied database.
+ *		were read, topics made anew, another cluster, another isolation level, a
+ *		copied database.
  *
  * Each is found by comparing what the rollup's row and positions say with what
  * is there now.  What is found halts the rollup, or, where its option on_loss
@@ -351,15 +352,45 @@ kafka_loss_of_replaced(const KafkaRollup *rollup,
 	return end_search(&search);
 }
 
-void
-kafka_rollup_set_cluster(const KafkaRollup *rollup, const char *cluster_id)
+static const char *
+get_isolation_level(const KafkaRollupReader *reader)
 {
-	Oid types[2] = {INT4OID, TEXTOID};
-	Datum values[2];
+	return reader->reader->connection->read_committed ? "read_committed"
+													  : "read_uncommitted";
+}
+
+KafkaLoss *
+kafka_loss_of_isolation(const KafkaRollup *rollup,
+						const KafkaRollupReader *reader)
+{
+	const char *now = get_isolation_level(reader);
+
+	if (rollup->isolation_level == NULL ||
+		strcmp(rollup->isolation_level, now) == 0)
+		return NULL;
+	return make_loss(
+		psprintf("The rollup has read with the isolation level \"%s\", and "
+				 "server \"%s\" now has \"%s\".",
+				 rollup->isolation_level,
+				 reader->reader->connection->server_name, now),
+		psprintf("To go on with what the server has, SELECT "
+				 "kafka.seek_rollup(%s, offsets := '{}');",
+				 quote_literal_cstr(rollup->name)));
+}
+
+void
+kafka_rollup_set_origin(const KafkaRollup *rollup,
+						const KafkaRollupReader *reader)
+{
+	Oid types[3] = {INT4OID, TEXTOID, TEXTOID};
+	bool nulls[3] = {false, reader->cluster_id == NULL, false};
+	Datum values[3];
 
 	values[0] = Int32GetDatum(rollup->rollup_id);
-	values[1] = CStringGetTextDatum(cluster_id);
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(reader->cluster_id);
+	values[2] = CStringGetTextDatum(get_isolation_level(reader));
 	(void) kafka_catalog_execute(
-		"UPDATE kafka.stored_rollup SET cluster_id = $2 WHERE rollup_id = $1",
-		2, types, values, NULL);
+		"UPDATE kafka.stored_rollup SET cluster_id = coalesce($2, cluster_id),"
+		" isolation_level = $3 WHERE rollup_id = $1",
+		3, types, values, nulls);
 }

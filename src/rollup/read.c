@@ -18,7 +18,10 @@
  */
 #include "postgres.h"
 
+#include "access/reloptions.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_user_mapping.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "rollup/run.h"
 #include "utils/acl.h"
@@ -28,7 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* A batch has no more messages once it holds this much. */
+/* A batch has no more messages once it takes this much memory. */
 #define BATCH_MAX_BYTES (64 * 1024 * 1024)
 
 /* ----------------------------------------------------------------
@@ -36,32 +39,23 @@
  * ----------------------------------------------------------------
  */
 
-/* Of the reader opened last: one backend runs one rollup at a time. */
-static uint32 watched_table;
-static uint32 watched_server;
-static uint32 watched_mapping;
-static bool watched_changed;
+/*
+ * Set by an invalidation of what any reader is opened by, or of everything:
+ * that is what a backend is told that has been left behind by others' DDL.  So
+ * it only says that it is time to compare.
+ */
+static bool may_have_changed;
 
 static void
 note_change(Datum arg, int cacheid, uint32 hash)
 {
-	uint32 watched = watched_mapping;
-
-	if (cacheid == FOREIGNTABLEREL)
-		watched = watched_table;
-	else if (cacheid == FOREIGNSERVEROID)
-		watched = watched_server;
-	if (hash == 0 || hash == watched)
-		watched_changed = true;
+	may_have_changed = true;
 }
 
 static void
-watch_catalog(const KafkaReader *reader)
+watch_catalog(void)
 {
 	static bool registered = false;
-	Oid relid = reader->table->relid;
-	Oid serverid = reader->table->serverid;
-	Oid umid = reader->connection->umid;
 
 	if (!registered)
 	{
@@ -70,20 +64,52 @@ watch_catalog(const KafkaReader *reader)
 		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_change, 0);
 		CacheRegisterSyscacheCallback(USERMAPPINGOID, note_change, 0);
 	}
-	watched_table =
-		GetSysCacheHashValue1(FOREIGNTABLEREL, ObjectIdGetDatum(relid));
-	watched_server =
-		GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(serverid));
-	watched_mapping =
-		GetSysCacheHashValue1(USERMAPPINGOID, ObjectIdGetDatum(umid));
-	watched_changed = false;
+	may_have_changed = false;
+}
+
+/* A user mapping's options; NIL where there is none. */
+static List *
+get_mapping_options(Oid umid)
+{
+	HeapTuple tuple = SearchSysCache1(USERMAPPINGOID, ObjectIdGetDatum(umid));
+	List *options = NIL;
+	Datum datum;
+	bool isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		return NIL;
+	datum = SysCacheGetAttr(USERMAPPINGOID, tuple,
+							Anum_pg_user_mapping_umoptions, &isnull);
+	if (!isnull)
+		options = untransformRelOptions(datum);
+	ReleaseSysCache(tuple);
+	return options;
+}
+
+/* All that a reader of source for userid is opened by, as text. */
+static char *
+describe_origin(Oid source, Oid userid)
+{
+	ForeignTable *table = GetForeignTable(source);
+	ForeignServer *server = GetForeignServer(table->serverid);
+	Oid umid = kafka_option_read_connection(table->serverid, userid)->umid;
+
+	return psprintf("%u %u %u %s %s %s", userid, table->serverid, umid,
+					nodeToString(table->options),
+					nodeToString(server->options),
+					nodeToString(get_mapping_options(umid)));
 }
 
 bool
-kafka_rollup_reader_is_stale(void)
+kafka_rollup_reader_is_stale(const KafkaRollupReader *reader,
+							 const KafkaRollup *rollup)
 {
 	AcceptInvalidationMessages();
-	return watched_changed;
+	if (!may_have_changed && rollup->owner == reader->userid)
+		return false;
+	may_have_changed = false;
+	return strcmp(reader->origin,
+				  describe_origin(rollup->source, rollup->owner)) != 0;
 }
 
 /* ----------------------------------------------------------------
@@ -117,19 +143,20 @@ kafka_rollup_reader_open_table(Oid source, Oid userid)
 
 	check_right(source, userid);
 	reader->context = context;
+	reader->userid = userid;
+	watch_catalog();
 	table = kafka_option_read_table(source);
 
 	/*
 	 * What the options come from is in the caches after this, so that reading
 	 * them again, on the way to the brokers, needs no snapshot.
 	 */
-	pfree(kafka_option_read_connection(table->serverid, userid));
+	reader->origin = describe_origin(source, userid);
 	InvalidateCatalogSnapshot();
 
 	/* No columns: messages are not decoded here. */
 	opened = kafka_reader_open(table, NULL, userid, context);
 	reader->reader = opened;
-	watch_catalog(opened);
 	for (int t = 0; t < opened->ntopics; t++)
 		kafka_reader_need_starts(opened, opened->topics[t]);
 	reader->cluster_id = kafka_client_cluster_id(opened->client);
@@ -292,6 +319,16 @@ note_reached(KafkaRollupReader *reader, const KafkaBatch *batch,
 	}
 }
 
+/* Tombstones and other small messages take more memory than bytes. */
+static bool
+is_full(const KafkaBatch *batch, int64 max_rows)
+{
+	int64 overhead = (int64) sizeof(KafkaBatchEntry) * batch->nentries;
+
+	return batch->nentries >= max_rows ||
+		   batch->bytes + overhead >= BATCH_MAX_BYTES;
+}
+
 void
 kafka_rollup_reader_read(KafkaRollupReader *reader, KafkaBatch *batch,
 						 int64 max_rows)
@@ -303,7 +340,7 @@ kafka_rollup_reader_read(KafkaRollupReader *reader, KafkaBatch *batch,
 
 	for (int i = 0; i < positions->count; i++)
 		last_entries[i] = -1;
-	while (batch->nentries < max_rows && batch->bytes < BATCH_MAX_BYTES)
+	while (!is_full(batch, max_rows))
 	{
 		KafkaPosition *position;
 

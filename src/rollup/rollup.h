@@ -124,6 +124,14 @@ typedef struct KafkaRollupChecks
 extern KafkaRollupSpec *kafka_rollup_analyze(const char *query,
 											 const KafkaRollupChecks *checks);
 
+/*
+ * Raises an error unless each message finds at most one row of each table that
+ * the view of states joins, checked as of now and by the current role's
+ * rights.  Locks the tables, against losing their indexes, for the rest of the
+ * transaction.
+ */
+extern void kafka_rollup_prove_joins(Oid states);
+
 /* ----------------------------------------------------------------
  * store.c: rows of kafka.stored_rollup
  * ----------------------------------------------------------------
@@ -152,7 +160,8 @@ typedef struct KafkaRollup
 	bool enabled;
 	char *state; /* RUNNING, PAUSED, FAILING, HALTED */
 	char *reason;
-	char *cluster_id; /* NULL before the first run */
+	char *cluster_id;      /* NULL before the first run */
+	char *isolation_level; /* likewise */
 	uint64 system_identifier;
 	Oid database_id;
 } KafkaRollup;
@@ -171,6 +180,9 @@ extern List *kafka_rollup_list_runnable(void);
 /* Raises an error unless the current role is a member of the owner. */
 extern void kafka_rollup_check_owner(const KafkaRollup *rollup);
 
+/* Raises an error where kafka_fdw.enable_runs is off. */
+extern void kafka_rollup_check_enabled(void);
+
 /* Sets state and reason (NULL for none). */
 extern void kafka_rollup_set_state(const KafkaRollup *rollup,
 								   const char *state, const char *reason);
@@ -187,6 +199,27 @@ extern bool kafka_rollup_lock(int32 rollup_id, bool wait);
  * current role is a member of the owner, waits for the lock, and reads it then.
  */
 extern KafkaRollup *kafka_rollup_get_locked(const char *name, bool missing_ok);
+
+/* ----------------------------------------------------------------
+ * part.c: what a rollup is made of
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Raises an error unless messages can be counted: all relations are there and
+ * the owner's, storage is logged, and no message can find two rows of a joined
+ * table, which holds until the end of the transaction then.  Must be called
+ * as whoever called, not as the owner, and before anything is counted.
+ */
+extern void kafka_rollup_check_parts(const KafkaRollup *rollup);
+
+/* Raises an error where relations are not the current role's to drop. */
+extern void kafka_rollup_check_droppable(const KafkaRollup *rollup);
+
+/* ----------------------------------------------------------------
+ * store.c: rows of kafka.stored_run
+ * ----------------------------------------------------------------
+ */
 
 /* A row of kafka.stored_run to be. */
 typedef struct KafkaRollupRun
@@ -222,7 +255,8 @@ typedef struct KafkaPosition
 	TimestampTz newest;             /* largest time of checks, not past now */
 	TimestampTz newest_key;         /* largest record time of counted unique
 									 * keys, not past now; DT_NOBEGIN for none */
-	TimestampTz newest_key_read_at; /* when one was last counted, likewise */
+	TimestampTz newest_key_read_at; /* when one was last counted, or the first
+									 * waited for; likewise */
 	int64 lost_messages;
 	bool is_behind; /* not stored: there is more to be read */
 } KafkaPosition;
@@ -274,7 +308,9 @@ typedef struct KafkaApplyResult
 	int64 groups;     /* rows merged into storage */
 	int64 duplicates; /* messages whose unique key was counted before */
 	int nfaults;      /* entries put aside as dead letters to be */
-	bool tripped;     /* error_limit: nothing was stored */
+	const struct pg_uuid_t **key_hashes; /* of faults, by entry, palloc'd; see
+										  * kafka_check_list_key_hashes */
+	bool tripped;                        /* error_limit: nothing was stored */
 	char *trip_reason;
 } KafkaApplyResult;
 
@@ -290,17 +326,27 @@ extern KafkaApplyResult kafka_rollup_apply(const KafkaRollup *rollup,
 										   KafkaPositions *positions);
 
 /* ----------------------------------------------------------------
+ * key.c
+ * ----------------------------------------------------------------
+ */
+
+/* Forgets all unique keys of a rollup. */
+extern void kafka_keys_forget_all(int32 rollup_id);
+
+/* ----------------------------------------------------------------
  * dead_letter.c
  * ----------------------------------------------------------------
  */
 
 /* Stores the entries that were put aside; returns how many. */
 extern int64 kafka_dead_letters_store(const KafkaRollup *rollup,
-									  const KafkaBatch *batch);
+									  const KafkaBatch *batch,
+									  const KafkaApplyResult *result);
 
 /*
- * Marks letters as done that will be read from the topic again, since positions
- * have been moved back before them; else a retry would count them twice.
+ * What is to be read again counts again, as if it had never been read: where
+ * positions have been moved back, letters above them are done, lest a retry
+ * count them twice, and unique keys are forgotten.
  */
 extern void kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 											  KafkaPositions *before,
@@ -315,5 +361,20 @@ extern void kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 extern void kafka_dead_letters_retry(const KafkaRollup *rollup, ArrayType *ids,
 									 bool due_only, int max_rows,
 									 int64 *loaded, int64 *failed);
+
+/*
+ * The letters that are due, the first max_rows of them: an array of one id
+ * each, palloc'd, for kafka_dead_letters_retry.
+ */
+extern ArrayType **kafka_dead_letters_list_due(const KafkaRollup *rollup,
+											   int max_rows, int *count);
+
+/*
+ * Notes that trying letters again has raised an error, and was undone: it
+ * counts as an attempt of theirs, and what is noted of each is this error.
+ */
+extern void kafka_dead_letters_note_failure(const KafkaRollup *rollup,
+											ArrayType *ids,
+											const ErrorData *error);
 
 #endif /* KAFKA_ROLLUP_H */

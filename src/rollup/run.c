@@ -68,14 +68,7 @@ check_server(void)
 {
 	PreventCommandDuringRecovery("CALL kafka.run_rollups()");
 	PreventCommandIfReadOnly("CALL kafka.run_rollups()");
-	if (!kafka_enable_runs)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("rollups do not run here, since \"kafka_fdw.enable_runs\" "
-					"is off"),
-			 errhint(
-				 "It is turned off on a copy of a database whose original goes on running.")));
+	kafka_rollup_check_enabled();
 }
 
 /* ----------------------------------------------------------------

@@ -24,6 +24,8 @@ typedef struct KafkaRollupReader
 {
 	/* Unchanging once open */
 	MemoryContext context; /* holds all of it, the client's lease too */
+	Oid userid;            /* who reads */
+	char *origin;          /* all the options that it was opened by */
 	KafkaReader *reader;
 	char *cluster_id; /* NULL when unknown */
 
@@ -48,10 +50,12 @@ extern KafkaRollupReader *kafka_rollup_reader_open_table(Oid source,
 														 Oid userid);
 
 /*
- * Has what the reader was opened by been altered since: the foreign table, the
- * server or the user mapping?  Of the reader that was opened last.
+ * Has what the reader was opened by been altered since: the options of the
+ * foreign table, the server or the user mapping, or the rollup's owner?  Of the
+ * reader that was opened last.
  */
-extern bool kafka_rollup_reader_is_stale(void);
+extern bool kafka_rollup_reader_is_stale(const KafkaRollupReader *reader,
+										 const KafkaRollup *rollup);
 
 /* Is there anything to be read from these positions on? */
 extern bool kafka_rollup_reader_has_news(const KafkaRollupReader *reader,
@@ -138,9 +142,16 @@ extern KafkaLoss *kafka_loss_of_replaced(const KafkaRollup *rollup,
 										 const KafkaRollupReader *reader,
 										 const KafkaPositions *positions);
 
-/* Sets the cluster that the rollup reads from. */
-extern void kafka_rollup_set_cluster(const KafkaRollup *rollup,
-									 const char *cluster_id);
+/*
+ * Does the reader show other messages of transactions than it did, so that the
+ * messages before the positions are others, too?
+ */
+extern KafkaLoss *kafka_loss_of_isolation(const KafkaRollup *rollup,
+										  const KafkaRollupReader *reader);
+
+/* Sets the cluster and the isolation level that the rollup reads with. */
+extern void kafka_rollup_set_origin(const KafkaRollup *rollup,
+									const KafkaRollupReader *reader);
 
 /* Drops positions of partitions that their topics do not have any more. */
 extern void kafka_positions_drop_missing(KafkaPositions *positions,

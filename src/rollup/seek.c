@@ -19,10 +19,12 @@
 #include "lib/stringinfo.h"
 #include "rollup/run.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 KAFKA_SQL_FUNCTION(kafka_seek_rollup_time);
 KAFKA_SQL_FUNCTION(kafka_seek_rollup_offsets);
+KAFKA_SQL_FUNCTION(kafka_seek_rollup_text);
 
 /* How many partitions a run row tells of. */
 #define DETAIL_MAX_PARTS 20
@@ -126,6 +128,20 @@ check_system(const KafkaRollup *rollup)
 }
 
 /*
+ * With another isolation level other messages show before the positions, so
+ * that those read last prove nothing.
+ */
+static void
+forget_last_messages(KafkaPositions *positions)
+{
+	for (int i = 0; i < positions->count; i++)
+	{
+		positions->list[i].last_offset = -1;
+		positions->list[i].last_digest = 0;
+	}
+}
+
+/*
  * Of time and offsets one is given.  The brokers are asked under the rollup's
  * lock: no run can come between.
  */
@@ -140,6 +156,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	KafkaPositions *after;
 	SeekResult result;
 
+	kafka_rollup_check_enabled();
 	SPI_connect();
 	rollup = kafka_rollup_get_locked(name, false);
 	check_system(rollup);
@@ -153,6 +170,8 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 		kafka_positions_move_to_time(after, reader, *time);
 	else
 		kafka_positions_move_to_offsets(after, reader, offsets);
+	if (kafka_loss_of_isolation(rollup, reader) != NULL)
+		forget_last_messages(after);
 	result = compare_positions(before, after);
 	if (!accept_loss)
 	{
@@ -169,8 +188,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	}
 	kafka_positions_write(rollup->rollup_id, after, before);
 	kafka_dead_letters_leave_to_topic(rollup, before, after);
-	if (reader->cluster_id != NULL)
-		kafka_rollup_set_cluster(rollup, reader->cluster_id);
+	kafka_rollup_set_origin(rollup, reader);
 	kafka_rollup_set_state(rollup, "RUNNING", NULL);
 	log_seek(rollup, &result, started_at);
 	kafka_rollup_reader_close(reader);
@@ -193,5 +211,28 @@ kafka_seek_rollup_offsets(PG_FUNCTION_ARGS)
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	seek_rollup(name, NULL, PG_GETARG_JSONB_P(1), PG_GETARG_BOOL(2));
+	PG_RETURN_VOID();
+}
+
+/* A bare literal, of which the types do not tell what it is. */
+Datum
+kafka_seek_rollup_text(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *start = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Datum text = CStringGetDatum(start);
+	TimestampTz time;
+
+	if (start[strspn(start, " \t\n\r")] == '{')
+	{
+		Datum offsets = DirectFunctionCall1(jsonb_in, text);
+
+		seek_rollup(name, NULL, DatumGetJsonbP(offsets), PG_GETARG_BOOL(2));
+		PG_RETURN_VOID();
+	}
+	time = DatumGetTimestampTz(
+		DirectFunctionCall3(timestamptz_in, text, ObjectIdGetDatum(InvalidOid),
+							Int32GetDatum(-1)));
+	seek_rollup(name, &time, NULL, PG_GETARG_BOOL(2));
 	PG_RETURN_VOID();
 }

@@ -36,6 +36,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+/* Dead letters that are tried one by one, after trying them together failed. */
+#define MAX_SINGLE_RETRIES 100
+
 typedef struct KafkaStep KafkaStep;
 
 /* One rollup's run. */
@@ -55,6 +58,7 @@ struct KafkaStep
 	/* From connect on */
 	KafkaRollupReader *reader;
 	KafkaBatch *batch;
+	bool has_read;                   /* a batch, whatever became of it */
 	MemoryContext positions_context; /* holds positions */
 	KafkaPositions *positions;       /* as they are stored */
 };
@@ -104,14 +108,20 @@ add_error(KafkaStep *step, const ErrorData *error)
 				error->detail, error->hint, error->context);
 }
 
-/* Errors that end the whole run: serialization, cancel, shutdown. */
+/*
+ * Does it end the whole run: was it cancelled?  Any function may raise an
+ * error with the code of a cancel, and must not keep the rollups of others
+ * from running.  The flags that tell of a real one are cleared when its error
+ * is raised; but each is raised by the server's ProcessInterrupts, and no
+ * language lets its functions say that an error comes from there.
+ */
 static bool
-ends_run(int sqlerrcode)
+ends_run(const ErrorData *error)
 {
-	int category = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return category == ERRCODE_TRANSACTION_ROLLBACK ||
-		   category == ERRCODE_OPERATOR_INTERVENTION;
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+			   ERRCODE_OPERATOR_INTERVENTION &&
+		   error->funcname != NULL &&
+		   strcmp(error->funcname, "ProcessInterrupts") == 0;
 }
 
 static void
@@ -201,11 +211,17 @@ close_reader(KafkaStep *step)
 	step->reader = NULL;
 }
 
+/*
+ * Once a batch was tried the deadline holds here, too: others may go on altering
+ * what we read faster than we read it.
+ */
 static void
 reconnect(KafkaStep *step)
 {
 	close_reader(step);
 	step->next = connect_to_topics;
+	if (step->has_read && GetCurrentTimestamp() >= step->deadline)
+		step->next = NULL;
 }
 
 /* The rollup works again, if it did not. */
@@ -230,8 +246,12 @@ handle_loss(KafkaStep *step, const KafkaLoss *loss, KafkaPositions *stored)
 		halt(step, loss);
 		return;
 	}
+
+	/*
+	 * Nothing is read again here: a topic made anew has other messages.  So
+	 * dead letters of the old one stay open, and unique keys are kept.
+	 */
 	kafka_positions_write(rollup->rollup_id, loss->positions, stored);
-	kafka_dead_letters_leave_to_topic(rollup, stored, loss->positions);
 	log_event(rollup, "loss", 0, loss->lost_messages, loss->detail);
 	reconnect(step);
 }
@@ -262,33 +282,70 @@ refuse(KafkaStep *step)
 				 "kafka.alter_rollup(..., enabled := true) lets it run.");
 }
 
+/*
+ * Tries letters that are due again: one, or all for NULL.  Returns the error
+ * that was raised, NULL for none; all is undone then.  An error that ends the
+ * run is raised again.
+ */
+static ErrorData *
+try_letters(KafkaStep *step, ArrayType *ids)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+	int64 loaded;
+	int64 failed;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		kafka_dead_letters_retry(step->rollup, ids, true,
+								 (int) Min(step->run->max_rows, PG_INT32_MAX),
+								 &loaded, &failed);
+		PopActiveSnapshot();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL && ends_run(error))
+		ReThrowError(error);
+	return error;
+}
+
+/*
+ * An error that is not the letters' is an attempt like any other, and keeps
+ * the rollup from nothing.  Whose attempt it was shows when each letter is
+ * tried by itself, of which one run does a limited number.
+ */
 static void
 retry_dead_letters(KafkaStep *step)
 {
-	int64 loaded;
-	int64 failed;
-	int max_rows = (int) Min(step->run->max_rows, PG_INT32_MAX);
+	ArrayType **ids;
+	int count;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
-	kafka_dead_letters_retry(step->rollup, NULL, true, max_rows, &loaded,
-							 &failed);
-	PopActiveSnapshot();
-}
-
-static void
-check_parts(const KafkaRollup *rollup)
-{
-	if (OidIsValid(rollup->source) && OidIsValid(rollup->relation) &&
-		OidIsValid(rollup->storage) && OidIsValid(rollup->states) &&
-		(OidIsValid(rollup->checks) || !rollup->has_checks))
+	if (try_letters(step, NULL) == NULL)
 		return;
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_UNDEFINED_TABLE),
-		 errmsg(
-			 "a table or view that the rollup is made of does not exist any more"),
-		 errhint(
-			 "Drop the rollup with kafka.drop_rollup and create it anew.")));
+	ids =
+		kafka_dead_letters_list_due(step->rollup, MAX_SINGLE_RETRIES, &count);
+	for (int i = 0; i < count; i++)
+	{
+		ErrorData *error;
+
+		CHECK_FOR_INTERRUPTS();
+		error = try_letters(step, ids[i]);
+		if (error != NULL)
+			kafka_dead_letters_note_failure(step->rollup, ids[i], error);
+	}
 }
 
 static void
@@ -306,7 +363,7 @@ prepare(KafkaStep *step)
 	}
 	step->name = MemoryContextStrdup(step->context, step->rollup->name);
 	kafka_rollup_check_owner(step->rollup);
-	check_parts(step->rollup);
+	kafka_rollup_check_parts(step->rollup);
 	loss = kafka_loss_of_system(step->rollup);
 	if (loss != NULL)
 	{
@@ -345,14 +402,17 @@ connect_to_topics(KafkaStep *step)
 		return;
 	}
 	stored = kafka_positions_read(step->rollup_id);
-	loss = kafka_loss_of_positions(step->rollup, step->reader, stored);
+	loss = kafka_loss_of_isolation(step->rollup, step->reader);
+	if (loss == NULL)
+		loss = kafka_loss_of_positions(step->rollup, step->reader, stored);
 	if (loss != NULL)
 	{
 		handle_loss(step, loss, stored);
 		return;
 	}
-	if (step->rollup->cluster_id == NULL && step->reader->cluster_id != NULL)
-		kafka_rollup_set_cluster(step->rollup, step->reader->cluster_id);
+	if (step->rollup->isolation_level == NULL ||
+		(step->rollup->cluster_id == NULL && step->reader->cluster_id != NULL))
+		kafka_rollup_set_origin(step->rollup, step->reader);
 	positions = kafka_positions_copy(stored);
 	if (kafka_positions_add_new(positions, step->reader))
 	{
@@ -443,7 +503,8 @@ store_batch(KafkaStep *step, const KafkaPositions *stored)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		result = kafka_rollup_apply(step->rollup, step->batch, positions);
 		if (!result.tripped)
-			dead_letters = kafka_dead_letters_store(step->rollup, step->batch);
+			dead_letters =
+				kafka_dead_letters_store(step->rollup, step->batch, &result);
 		PopActiveSnapshot();
 	}
 	if (result.tripped)
@@ -465,17 +526,18 @@ store_batch(KafkaStep *step, const KafkaPositions *stored)
 static void
 run_batch(KafkaStep *step)
 {
-	Oid owner = step->rollup->owner;
 	KafkaPositions *stored;
 
 	read_batch(step);
+	step->has_read = true;
 	if (!read_rollup(step))
 	{
 		step->next = NULL;
 		return;
 	}
+	kafka_rollup_check_parts(step->rollup);
 	stored = kafka_positions_read(step->rollup_id);
-	if (step->rollup->owner != owner || kafka_rollup_reader_is_stale() ||
+	if (kafka_rollup_reader_is_stale(step->reader, step->rollup) ||
 		!kafka_positions_equal(stored, step->positions))
 		reconnect(step);
 	else if (step->reader->replaced)
@@ -584,7 +646,7 @@ run_step(KafkaStep *step)
 	{
 		step->next = NULL;
 		drop_reader(step);
-		if (ends_run(error->sqlerrcode))
+		if (ends_run(error))
 			end_run(step, error);
 		note_failure(step, error);
 		add_error(step, error);

@@ -21,6 +21,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "option.h"
 #include "rollup/rollup.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
@@ -41,7 +42,7 @@
 	"rollup_id, name, source, relation, storage, definition, states, " \
 	"checks, upsert, late_limit, future_limit, options, search_path, " \
 	"time_zone, date_style, interval_style, enabled, state, reason, "  \
-	"cluster_id, system_identifier, database_id"
+	"cluster_id, system_identifier, database_id, isolation_level"
 
 typedef enum RollupColumn
 {
@@ -66,7 +67,8 @@ typedef enum RollupColumn
 	COLUMN_REASON,
 	COLUMN_CLUSTER_ID,
 	COLUMN_SYSTEM_IDENTIFIER,
-	COLUMN_DATABASE_ID
+	COLUMN_DATABASE_ID,
+	COLUMN_ISOLATION_LEVEL
 } RollupColumn;
 
 /* A row of the last statement's result. */
@@ -190,6 +192,7 @@ read_rollup(Row row)
 		get_datum(row, COLUMN_SYSTEM_IDENTIFIER, &isnull));
 	rollup->database_id =
 		DatumGetObjectId(get_datum(row, COLUMN_DATABASE_ID, &isnull));
+	rollup->isolation_level = get_text(row, COLUMN_ISOLATION_LEVEL);
 	return rollup;
 }
 
@@ -341,6 +344,19 @@ kafka_rollup_check_owner(const KafkaRollup *rollup)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of rollup \"%s\"", rollup->name)));
+}
+
+void
+kafka_rollup_check_enabled(void)
+{
+	if (!kafka_enable_runs)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rollups do not run here, since \"kafka_fdw.enable_runs\" "
+					"is off"),
+			 errhint(
+				 "It is turned off on a copy of a database whose original goes on running.")));
 }
 
 void

@@ -57,7 +57,7 @@ SELECT * FROM checked ORDER BY bucket, k;
 SELECT * FROM show_letters('checked');
 SELECT * FROM show_runs('checked');
 SELECT next_offset, newest FROM kafka.rollup_offsets WHERE name = 'checked';
--- Those of 12:00 are forgotten: the newest record is from 14:10
+-- Of what this batch has counted nothing is forgotten yet
 SELECT count(*), min(seen_at), max(seen_at) FROM kafka.stored_key k
     JOIN kafka.stored_rollup r USING (rollup_id) WHERE r.name = 'checked';
 

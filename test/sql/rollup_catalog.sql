@@ -244,6 +244,32 @@ SELECT kafka.drop_rollup('keyed');
 SELECT name FROM kafka.rollups;
 SELECT relname FROM pg_class WHERE relnamespace = 'rollup_catalog'::regnamespace AND relname LIKE '%keyed%';
 
+-- A rollup is its view's owner's, who has to have the rest of it, too.
+SELECT kafka.create_rollup('given', 'SELECT count(*) AS messages FROM t', expect := 'n > 0');
+GRANT SELECT ON t TO regress_kafka_bob;
+GRANT ALL ON SCHEMA rollup_catalog TO regress_kafka_bob;
+RESET ROLE;
+ALTER VIEW given OWNER TO regress_kafka_bob;
+CALL kafka.run_rollups('given');
+SELECT state, reason FROM kafka.rollups WHERE name = 'given';
+SET ROLE regress_kafka_bob;
+SELECT * FROM kafka.retry_dead_letters('given');
+SELECT kafka.drop_rollup('given');
+RESET ROLE;
+ALTER TABLE _given_g1 OWNER TO regress_kafka_bob;
+ALTER VIEW _given_def OWNER TO regress_kafka_bob;
+\set VERBOSITY terse
+CALL kafka.run_rollups('given');
+\set VERBOSITY default
+ALTER VIEW _given_states OWNER TO regress_kafka_bob;
+ALTER VIEW _given_checks OWNER TO regress_kafka_bob;
+SET ROLE regress_kafka_bob;
+CALL kafka.run_rollups('given');
+SELECT state, reason FROM kafka.rollups WHERE name = 'given';
+SELECT * FROM given;
+SELECT kafka.drop_rollup('given');
+SET ROLE regress_kafka_ann;
+
 -- Ordinary roles cannot let rollups run where they are turned off.
 SET kafka_fdw.enable_runs = on;
 RESET ROLE;

@@ -298,6 +298,13 @@ UPDATE kafka.rollup_aggregate SET merges = '{"coalesce($1 * $2, $1, $2)"}' WHERE
 SELECT kafka.create_rollup('own', 'SELECT variant, product(n) FROM log GROUP BY 1');
 CALL kafka.run_rollups('own', max_rows := 1);
 SELECT * FROM own ORDER BY 1;
+-- What is stored as text is read as it was written, whoever runs it.
+UPDATE kafka.rollup_aggregate SET merges = '{"CASE WHEN ''\\'' = chr(92) THEN coalesce($1 * $2, $1, $2) END"}' WHERE aggregate = 'rollup_create.product';
+SET standard_conforming_strings = off;
+SELECT kafka.create_rollup('own_slash', 'SELECT variant, product(n) FROM log GROUP BY 1');
+CALL kafka.run_rollups('own_slash', max_rows := 1);
+SELECT count(*), count(*) FILTER (WHERE own.* = own_slash.*) AS same FROM own JOIN own_slash USING (variant);
+SET standard_conforming_strings = on;
 DELETE FROM kafka.rollup_aggregate WHERE NOT built_in;
 
 SET client_min_messages = warning;

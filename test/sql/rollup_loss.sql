@@ -164,6 +164,39 @@ SELECT kafka.seek_rollup('pattern_count', offsets := '{}');
 SELECT kafka.seek_rollup('pattern_count', offsets := '{}', accept_loss := true);
 CALL kafka.run_rollups('pattern_count');
 
+-- Other messages are shown before the positions, too: nothing was truncated.
+CREATE SERVER rollup_levels FOREIGN DATA WRAPPER kafka_fdw OPTIONS (brokers :'brokers');
+CREATE FOREIGN TABLE levels (id int) SERVER rollup_levels OPTIONS (topic 'rl_levels');
+SELECT kafka.create_rollup('levels_count', 'SELECT count(*) AS n FROM levels') \g /dev/null
+CALL kafka.run_rollups('levels_count');
+SELECT n FROM levels_count;
+ALTER SERVER rollup_levels OPTIONS (ADD isolation_level 'read_uncommitted');
+\! printf '%s\n' "produce rl_levels value='{\"id\": 1}'" | feed
+CALL kafka.run_rollups('levels_count');
+SELECT state, reason FROM kafka.rollups WHERE name = 'levels_count';
+SELECT kafka.seek_rollup('levels_count', offsets := '{}');
+CALL kafka.run_rollups('levels_count');
+SELECT n FROM levels_count;
+\! printf '%s\n' "produce rl_levels value='{\"id\": 2}'" | feed
+CALL kafka.run_rollups('levels_count');
+SELECT n FROM levels_count;
+-- and back
+ALTER SERVER rollup_levels OPTIONS (DROP isolation_level);
+\set VERBOSITY terse
+CALL kafka.run_rollups('levels_count');
+\set VERBOSITY default
+
+-- A literal without a cast is offsets or a time.
+SELECT kafka.seek_rollup('levels_count', '{"0": "earliest"}', accept_loss := true);
+SELECT next_offset FROM kafka.rollup_offsets WHERE name = 'levels_count';
+SELECT kafka.seek_rollup('levels_count', 'infinity', true);
+SELECT next_offset > 0 AS at_end FROM kafka.rollup_offsets WHERE name = 'levels_count';
+SELECT kafka.seek_rollup('levels_count', ' {"0": 1}', true);
+SELECT next_offset FROM kafka.rollup_offsets WHERE name = 'levels_count';
+SELECT kafka.seek_rollup('levels_count', 'the beginning', true);
+SELECT kafka.drop_rollup('levels_count');
+DROP SERVER rollup_levels CASCADE;
+
 SELECT kafka.drop_rollup(name) FROM kafka.rollups WHERE source::text IN ('removed', 'continued', 'longer', 'shorter', 'shrunk', 'grown', 'pattern') \g /dev/null
 DROP SCHEMA rollup_loss CASCADE;
 DROP SERVER rollup_loss;

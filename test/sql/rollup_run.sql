@@ -45,6 +45,8 @@ CALL kafka.run_rollups(follow := true);
 RESET ROLE;
 SET kafka_fdw.enable_runs = off;
 CALL kafka.run_rollups();
+SELECT kafka.seek_rollup('plain_sums', now());
+SELECT * FROM kafka.retry_dead_letters('plain_sums');
 RESET kafka_fdw.enable_runs;
 SET ROLE regress_kafka_other;
 CALL kafka.run_rollups('plain_sums');
@@ -178,6 +180,73 @@ CALL kafka.run_rollups('plain_sums');
 CALL kafka.run_rollups();
 SELECT kafka.alter_rollup('plain_sums', enabled := true);
 CALL kafka.run_rollups('plain_sums');
+
+-- What a message was proved to count once by is proved anew, whoever counts.
+CREATE TABLE names (k int, name text);
+CREATE UNIQUE INDEX names_k ON names (k);
+INSERT INTO names SELECT k, 'n' || k FROM generate_series(0, 3) AS k;
+SELECT kafka.create_rollup('joined', 'SELECT name, count(*) AS n FROM fault LEFT JOIN names USING (k) GROUP BY 1') \g /dev/null
+DROP INDEX names_k;
+INSERT INTO names SELECT * FROM names;
+CALL kafka.run_rollups('joined');
+SELECT state, reason FROM kafka.rollups WHERE name = 'joined';
+SELECT count(*) FROM joined;
+SELECT * FROM kafka.retry_dead_letters('joined');
+TRUNCATE names;
+INSERT INTO names SELECT k, 'n' || k FROM generate_series(0, 3) AS k;
+CREATE UNIQUE INDEX names_k ON names (k);
+CREATE TABLE more_names () INHERITS (names);
+INSERT INTO more_names SELECT * FROM names;
+CALL kafka.run_rollups('joined');
+DROP TABLE more_names;
+CALL kafka.run_rollups('joined');
+SELECT sum(n), count(*) FROM joined;
+SELECT state FROM kafka.rollups WHERE name = 'joined';
+SELECT kafka.drop_rollup('joined');
+
+-- A crash would empty it.
+SELECT kafka.create_rollup('unlogged', 'SELECT count(*) AS n FROM fault') \g /dev/null
+ALTER TABLE _unlogged_g1 SET UNLOGGED;
+CALL kafka.run_rollups('unlogged');
+SELECT state, reason FROM kafka.rollups WHERE name = 'unlogged';
+ALTER TABLE _unlogged_g1 SET LOGGED;
+CALL kafka.run_rollups('unlogged');
+SELECT * FROM unlogged;
+SELECT kafka.drop_rollup('unlogged');
+
+-- DDL that changes nothing of what is read does not make a run begin anew: it
+-- ends where the topic ended when it began, and not after what came since.
+RESET ROLE;
+ALTER SERVER rollup_run OPTIONS (ADD fetch_timeout '30s');
+CREATE FUNCTION alter_and_feed() RETURNS void VOLATILE LANGUAGE plpgsql AS $$
+BEGIN
+	ALTER SERVER rollup_run OPTIONS (SET fetch_timeout '30s');
+	COPY (SELECT $f$produce rr_grows value='{"id": 40}'$f$) TO PROGRAM 'feed';
+END $$;
+CREATE FUNCTION disturb(id int) RETURNS int STABLE LANGUAGE plpgsql AS $$
+BEGIN
+	IF id = 5 THEN
+		PERFORM rollup_run.alter_and_feed();
+	END IF;
+	RETURN id;
+END $$;
+CREATE FOREIGN TABLE grows (id int) SERVER rollup_run OPTIONS (topic 'rr_grows');
+SELECT kafka.create_rollup('undisturbed', 'SELECT count(*) AS n, sum(disturb(id)) AS s FROM grows') \g /dev/null
+CALL kafka.run_rollups('undisturbed', 10);
+SELECT * FROM undisturbed;
+SELECT next_offset, end_offset > next_offset AS more FROM kafka.rollup_lag WHERE name = 'undisturbed';
+CALL kafka.run_rollups('undisturbed', 10);
+SELECT * FROM undisturbed;
+SELECT kafka.drop_rollup('undisturbed');
+ALTER SERVER rollup_run OPTIONS (DROP fetch_timeout);
+
+-- A batch has so many bytes of memory, also where messages have none.
+CREATE FOREIGN TABLE empty (v bytea) SERVER rollup_run OPTIONS (topic 'rr_empty', format 'raw');
+SELECT kafka.create_rollup('emptiness', 'SELECT count(*) AS n FROM empty') \g /dev/null
+CALL kafka.run_rollups('emptiness', 10000000);
+SELECT * FROM emptiness;
+SELECT count(*) > 1 AS several, sum(messages), max(messages) * 80 < 64 * 1024 * 1024 AS small FROM kafka.rollup_runs WHERE name = 'emptiness';
+SELECT kafka.drop_rollup('emptiness');
 
 -- A broker that is not there: an error, and a view that tells what it can.
 RESET ROLE;
