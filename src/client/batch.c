@@ -417,21 +417,17 @@ kafka_batch_put_aside(KafkaBatch *batch, int index, KafkaFaultStage stage,
 }
 
 void
-kafka_batch_take_back(KafkaBatch *batch, KafkaFaultStage stage)
+kafka_batch_take_back(KafkaBatch *batch, int index)
 {
-	for (int i = 0; i < batch->nentries && batch->naside > 0; i++)
-	{
-		KafkaBatchEntry *entry = &batch->entries[i];
+	KafkaBatchEntry *entry = &batch->entries[index];
 
-		if (stage == KAFKA_STAGE_NONE || entry->stage != stage)
-			continue;
-		if (entry->description)
-			pfree(entry->description);
-		entry->description = NULL;
-		entry->sqlerrcode = 0;
-		entry->stage = KAFKA_STAGE_NONE;
-		batch->naside--;
-	}
+	Assert(entry->stage != KAFKA_STAGE_NONE);
+	if (entry->description)
+		pfree(entry->description);
+	entry->description = NULL;
+	entry->sqlerrcode = 0;
+	entry->stage = KAFKA_STAGE_NONE;
+	batch->naside--;
 }
 
 /* ----------------------------------------------------------------

@@ -129,8 +129,16 @@ extern void kafka_batch_put_aside(KafkaBatch *batch, int index,
 								  KafkaFaultStage stage, int sqlerrcode,
 								  const char *description);
 
-/* Takes back what was put aside at a stage, so that it is scanned again. */
-extern void kafka_batch_take_back(KafkaBatch *batch, KafkaFaultStage stage);
+/* Takes back an entry that was put aside, so that it is scanned again. */
+extern void kafka_batch_take_back(KafkaBatch *batch, int index);
+
+/* Was the entry put aside as a dead letter to be? */
+static inline bool
+kafka_batch_is_fault(const KafkaBatchEntry *entry)
+{
+	return entry->stage != KAFKA_STAGE_NONE &&
+		   entry->stage != KAFKA_STAGE_DUPLICATE;
+}
 
 /*
  * Arms a batch, or with NULL disarms; returns what was armed before.  Foreign

@@ -128,9 +128,8 @@ take_error(MemoryContext context)
 	return error;
 }
 
-static bool
-run_in_subtransaction(const KafkaGuard *guard, void (*work)(void *arg),
-					  void *arg, char **message)
+ErrorData *
+kafka_guard_try(bool (*work)(void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -140,8 +139,10 @@ run_in_subtransaction(const KafkaGuard *guard, void (*work)(void *arg),
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
+		if (work(arg))
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
@@ -151,6 +152,31 @@ run_in_subtransaction(const KafkaGuard *guard, void (*work)(void *arg),
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Work that is kept whenever it comes to its end. */
+typedef struct GuardedWork
+{
+	void (*work)(void *arg);
+	void *arg;
+} GuardedWork;
+
+static bool
+do_guarded_work(void *arg)
+{
+	GuardedWork *guarded = (GuardedWork *) arg;
+
+	guarded->work(guarded->arg);
+	return true;
+}
+
+static bool
+run_in_subtransaction(const KafkaGuard *guard, void (*work)(void *arg),
+					  void *arg, char **message)
+{
+	GuardedWork guarded = {work, arg};
+	ErrorData *error = kafka_guard_try(do_guarded_work, &guarded);
 
 	if (error == NULL)
 		return true;

@@ -30,6 +30,14 @@ typedef struct KafkaGuard
 extern bool kafka_guard_is_data_error(int sqlerrcode);
 
 /*
+ * Runs work(arg) in a subtransaction, which is kept when it returns true and
+ * rolled back when it returns false.  When it raises an error, that is rolled
+ * back, too, and returned, palloc'd in the context that was current; else NULL.
+ * The context is the current one for work and after it.
+ */
+extern ErrorData *kafka_guard_try(bool (*work)(void *arg), void *arg);
+
+/*
  * Runs work(arg).  True when it comes to its end.  false when it raised an
  * error that is the data's fault, whose text is then in *message, palloc'd in
  * the current context; all that work did in the database has been rolled

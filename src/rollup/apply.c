@@ -29,6 +29,7 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "fdw/guard.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "rollup/apply.h"
@@ -37,7 +38,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
-#include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
 /* The merging statement. */
@@ -121,8 +121,7 @@ describe_trip(const KafkaBatch *batch, int nfaults, bool exhausted)
 	{
 		const KafkaBatchEntry *entry = &batch->entries[i];
 
-		if (entry->stage == KAFKA_STAGE_NONE ||
-			entry->stage == KAFKA_STAGE_DUPLICATE)
+		if (!kafka_batch_is_fault(entry))
 			continue;
 		appendStringInfo(
 			&text, "; the first: topic \"%s\", partition %d, offset %lld: %s",
@@ -337,16 +336,16 @@ run_phases(KafkaApply *apply)
 	return apply_promoted(apply);
 }
 
-/* Inside of the subtransaction. */
-static void
-run_as_owner(KafkaApply *apply)
+/* In a subtransaction, which stays if the circuit does not trip. */
+static bool
+run_as_owner(void *arg)
 {
+	KafkaApply *apply = (KafkaApply *) arg;
 	const KafkaApplyTask *task = apply->task;
 	KafkaUserSwitch saved;
 	bool applied;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI"); /* cannot happen */
+	SPI_connect();
 	MemoryContextSwitchTo(apply->context);
 	make_constraints_immediate();
 	kafka_catalog_become(&saved, task->userid, &task->rollup->settings);
@@ -356,38 +355,7 @@ run_as_owner(KafkaApply *apply)
 		kafka_check_remember(apply);
 	SPI_finish();
 	apply->result.tripped = !applied;
-}
-
-/* Runs it in a subtransaction, which stays if all went well. */
-static void
-run_in_subtransaction(KafkaApply *apply)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(apply->context);
-	PG_TRY();
-	{
-		run_as_owner(apply);
-		if (apply->result.tripped)
-			RollbackAndReleaseCurrentSubTransaction();
-		else
-			ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error != NULL)
-		ReThrowError(error);
+	return applied;
 }
 
 /* Hands the newest times back to the caller's positions. */
@@ -426,6 +394,7 @@ kafka_apply_run(const KafkaApplyTask *task, KafkaBatch *batch,
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	KafkaApply *apply = palloc0(sizeof(KafkaApply));
 	KafkaApplyResult result;
+	ErrorData *error;
 
 	apply->task = task;
 	apply->context = context;
@@ -437,7 +406,9 @@ kafka_apply_run(const KafkaApplyTask *task, KafkaBatch *batch,
 	apply->passed = !task->has_circuit;
 	if (positions != NULL)
 		apply->positions = kafka_positions_copy(positions);
-	run_in_subtransaction(apply);
+	error = kafka_guard_try(run_as_owner, apply);
+	if (error != NULL)
+		ReThrowError(error);
 
 	MemoryContextSwitchTo(caller);
 	result = apply->result;

@@ -32,13 +32,6 @@ KAFKA_SQL_FUNCTION(kafka_drop_rollup);
 KAFKA_SQL_FUNCTION(kafka_take_over);
 
 static void
-connect_spi(void)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI"); /* cannot happen */
-}
-
-static void
 report_null(const char *argument)
 {
 	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -177,7 +170,7 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 				 errhint("Have cron(8) or a systemd timer call psql -c \"CALL "
 						 "kafka.run_rollups()\".")));
 
-	connect_spi();
+	SPI_connect();
 	rollup =
 		kafka_rollup_get_locked(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	if (!PG_ARGISNULL(3))
@@ -274,7 +267,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 		report_null("name");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	connect_spi();
+	SPI_connect();
 	rollup = kafka_rollup_get_locked(name, if_exists);
 	if (rollup == NULL)
 	{
@@ -350,7 +343,7 @@ kafka_take_over(PG_FUNCTION_ARGS)
 	ListCell *cell;
 	int32 count = 0;
 
-	connect_spi();
+	SPI_connect();
 	if (PG_ARGISNULL(0))
 		ids = kafka_rollup_list_runnable();
 	else

@@ -363,8 +363,7 @@ rejudge_late(KafkaApply *apply)
 		if (entry->stage != KAFKA_STAGE_LATE ||
 			is_late(&judge, find_position(&judge, i), apply->rows[i].time))
 			continue;
-		entry->stage = KAFKA_STAGE_NONE;
-		batch->naside--;
+		kafka_batch_take_back(batch, i);
 		judge_entry(&judge, i);
 		if (entry->stage == KAFKA_STAGE_NONE)
 			kafka_keys_add_promoted(apply, i);
@@ -420,8 +419,7 @@ kafka_check_list_key_hashes(const KafkaApply *apply)
 		const KafkaCheckedRow *row = &apply->rows[i];
 		pg_uuid_t *hash;
 
-		if (batch->entries[i].stage == KAFKA_STAGE_NONE ||
-			batch->entries[i].stage == KAFKA_STAGE_DUPLICATE || !row->seen ||
+		if (!kafka_batch_is_fault(&batch->entries[i]) || !row->seen ||
 			!row->has_key)
 			continue;
 		hash = palloc(sizeof(pg_uuid_t));

@@ -234,8 +234,7 @@ store_chunk(const KafkaRollup *rollup, const KafkaBatch *batch,
 	{
 		const KafkaBatchEntry *entry = &batch->entries[i];
 
-		if (entry->stage == KAFKA_STAGE_NONE ||
-			entry->stage == KAFKA_STAGE_DUPLICATE)
+		if (!kafka_batch_is_fault(entry))
 			continue;
 		append_letter(columns, entry);
 		append_hash(&columns[STORE_KEY_HASH], result, i);
@@ -414,12 +413,22 @@ mark_done(Retry *retry)
 	return loaded;
 }
 
+/*
+ * What a try that failed does to a letter, by the parameters $1, retry_limit,
+ * and $2, retry_delay in milliseconds.
+ */
+#define SET_FAILED_AGAIN                                                      \
+	"attempts = d.attempts + 1, updated_at = now(), "                         \
+	"status = CASE WHEN d.attempts + 1 < $1 THEN 'retry' ELSE 'failed' END, " \
+	"retry_at = CASE WHEN d.attempts + 1 < $1 "                               \
+	"THEN now() + $2 * interval '1 millisecond' END "
+
 static int64
 mark_failed(Retry *retry, const KafkaApplyResult *result)
 {
-	static const Oid types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-								TEXTARRAYOID, UUIDARRAYOID, INT4OID,
-								INT8OID};
+	static const Oid types[] = {INT4OID,      INT8OID,      INT8ARRAYOID,
+								TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								UUIDARRAYOID};
 	ArrayColumn columns[] = {{.type = INT8OID},
 							 {.type = TEXTOID},
 							 {.type = TEXTOID},
@@ -432,8 +441,7 @@ mark_failed(Retry *retry, const KafkaApplyResult *result)
 	{
 		const KafkaBatchEntry *entry = &retry->batch->entries[i];
 
-		if (entry->stage == KAFKA_STAGE_NONE ||
-			entry->stage == KAFKA_STAGE_DUPLICATE)
+		if (!kafka_batch_is_fault(entry))
 			continue;
 		append_value(&columns[0], Int64GetDatum(retry->batch_ids[i]), false);
 		append_fault(&columns[1], &columns[2], &columns[3], entry);
@@ -442,21 +450,17 @@ mark_failed(Retry *retry, const KafkaApplyResult *result)
 	}
 	if (failed == 0)
 		return 0;
+	values[0] = Int32GetDatum(retry->rollup->options.retry_limit);
+	values[1] = Int64GetDatum(retry->rollup->options.retry_delay_ms);
 	for (int i = 0; i < lengthof(columns); i++)
-		values[i] = makeArrayResult(columns[i].build, CurrentMemoryContext);
-	values[5] = Int32GetDatum(retry->rollup->options.retry_limit);
-	values[6] = Int64GetDatum(retry->rollup->options.retry_delay_ms);
+		values[i + 2] =
+			makeArrayResult(columns[i].build, CurrentMemoryContext);
 	kafka_evaluation_execute_by_index(
 		"UPDATE kafka.stored_dead_letter AS d SET stage = r.stage, "
 		"  sqlstate = r.sqlstate, message = r.message, "
-		"  key_hash = COALESCE(r.key_hash, d.key_hash), "
-		"  attempts = d.attempts + 1, updated_at = now(), "
-		"  status = CASE WHEN d.attempts + 1 < $6 THEN 'retry' "
-		"    ELSE 'failed' END, "
-		"  retry_at = CASE WHEN d.attempts + 1 < $6 "
-		"    THEN now() + $7 * interval '1 millisecond' END "
-		"FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), "
-		"  unnest($5)) AS r (id, stage, sqlstate, message, key_hash) "
+		"  key_hash = COALESCE(r.key_hash, d.key_hash), " SET_FAILED_AGAIN
+		"FROM ROWS FROM (unnest($3), unnest($4), unnest($5), unnest($6), "
+		"  unnest($7)) AS r (id, stage, sqlstate, message, key_hash) "
 		"WHERE d.id = r.id",
 		lengthof(types), types, values, NULL);
 	return failed;
@@ -589,8 +593,7 @@ kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 						errmsg("name of the rollup is null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI"); /* cannot happen */
+	SPI_connect();
 	kafka_rollup_check_enabled();
 	rollup = kafka_rollup_get_locked(name, false);
 	kafka_rollup_check_parts(rollup);
@@ -639,8 +642,8 @@ void
 kafka_dead_letters_note_failure(const KafkaRollup *rollup, ArrayType *ids,
 								const ErrorData *error)
 {
-	static const Oid types[] = {INT8ARRAYOID, TEXTOID, TEXTOID, INT4OID,
-								INT8OID};
+	static const Oid types[] = {INT4OID, INT8OID, INT8ARRAYOID, TEXTOID,
+								TEXTOID};
 	char *message = pstrdup(error->message);
 	Datum values[lengthof(types)];
 	KafkaRollupRun run = {.event = "retry",
@@ -649,19 +652,14 @@ kafka_dead_letters_note_failure(const KafkaRollup *rollup, ArrayType *ids,
 						  .detail = message};
 
 	message[pg_mbcliplen(message, strlen(message), MAX_MESSAGE_BYTES)] = '\0';
-	values[0] = PointerGetDatum(ids);
-	values[1] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
-	values[2] = CStringGetTextDatum(message);
-	values[3] = Int32GetDatum(rollup->options.retry_limit);
-	values[4] = Int64GetDatum(rollup->options.retry_delay_ms);
+	values[0] = Int32GetDatum(rollup->options.retry_limit);
+	values[1] = Int64GetDatum(rollup->options.retry_delay_ms);
+	values[2] = PointerGetDatum(ids);
+	values[3] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	values[4] = CStringGetTextDatum(message);
 	run.messages = (int64) kafka_evaluation_execute_by_index(
-		"UPDATE kafka.stored_dead_letter AS d SET sqlstate = $2, "
-		"  message = $3, attempts = d.attempts + 1, updated_at = now(), "
-		"  status = CASE WHEN d.attempts + 1 < $4 THEN 'retry' "
-		"    ELSE 'failed' END, "
-		"  retry_at = CASE WHEN d.attempts + 1 < $4 "
-		"    THEN now() + $5 * interval '1 millisecond' END "
-		"WHERE d.id = ANY ($1)",
+		"UPDATE kafka.stored_dead_letter AS d SET sqlstate = $4, "
+		"  message = $5, " SET_FAILED_AGAIN "WHERE d.id = ANY ($3)",
 		lengthof(types), types, values, NULL);
 	run.dead_letters = run.messages;
 	kafka_rollup_log_run(rollup, &run);

@@ -246,8 +246,7 @@ settle(KafkaApply *apply, int index)
 	const KafkaBatchEntry *entry = &apply->batch->entries[index];
 	KafkaKeyQueues *queues = apply->queues;
 
-	if (entry->stage == KAFKA_STAGE_NONE ||
-		entry->stage == KAFKA_STAGE_DUPLICATE || !apply->rows[index].seen ||
+	if (!kafka_batch_is_fault(entry) || !apply->rows[index].seen ||
 		!apply->rows[index].has_key)
 		return;
 	release_key(apply, index);
@@ -278,8 +277,7 @@ advance(KafkaApply *apply, int group)
 		if (counted != NULL)
 			continue; /* a repeat for good: that one is in storage */
 		add_counted(apply, &row->key, row->recorded_at, index);
-		apply->batch->entries[index].stage = KAFKA_STAGE_NONE;
-		apply->batch->naside--;
+		kafka_batch_take_back(apply->batch, index);
 		kafka_keys_add_promoted(apply, index);
 		return true;
 	}
@@ -557,8 +555,7 @@ note_newest_keys(KafkaApply *apply)
 		const KafkaBatchEntry *entry = &batch->entries[i];
 		const KafkaCheckedRow *row = &apply->rows[i];
 
-		if (!row->seen || (entry->stage != KAFKA_STAGE_NONE &&
-						   entry->stage != KAFKA_STAGE_DUPLICATE))
+		if (!row->seen || kafka_batch_is_fault(entry))
 			continue;
 		position = kafka_check_find_position(apply, entry, position);
 		if (position == NULL)

@@ -14,10 +14,10 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "fdw/guard.h"
 #include "foreign/fdwapi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -25,7 +25,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 KAFKA_SQL_FUNCTION(kafka_rollup_lag);
@@ -77,9 +76,10 @@ ask_starts(KafkaClient *client, KafkaSnapshotTopic *topic)
 }
 
 /* Asks as the rollup's owner, if that may read the table. */
-static void
-ask(LagQuestion *question)
+static bool
+ask(void *arg)
 {
+	LagQuestion *question = (LagQuestion *) arg;
 	const KafkaRollup *rollup = question->rollup;
 	KafkaConnectionOptions *connection;
 	KafkaClient *client;
@@ -88,7 +88,7 @@ ask(LagQuestion *question)
 
 	if (pg_class_aclcheck(rollup->source, rollup->owner, ACL_SELECT) !=
 		ACLCHECK_OK)
-		return;
+		return true;
 	question->table = kafka_option_read_table(rollup->source);
 	connection =
 		kafka_option_read_connection(question->table->serverid, rollup->owner);
@@ -107,6 +107,7 @@ ask(LagQuestion *question)
 	kafka_client_release(client);
 	question->topics = topics;
 	question->ntopics = ntopics;
+	return true;
 }
 
 /*
@@ -116,27 +117,8 @@ ask(LagQuestion *question)
 static bool
 try_ask(LagQuestion *question)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	ErrorData *error = kafka_guard_try(ask, question);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		ask(question);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
 	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
 							 ERRCODE_OPERATOR_INTERVENTION)
 		ReThrowError(error);

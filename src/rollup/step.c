@@ -29,10 +29,10 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "fdw/guard.h"
 #include "rollup/run.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -46,7 +46,8 @@ struct KafkaStep
 {
 	KafkaRun *run;
 	int32 rollup_id;
-	MemoryContext context; /* lives as long as the rollup's run */
+	MemoryContext context;      /* lives as long as the rollup's run */
+	MemoryContext step_context; /* of the step that is being taken */
 	TimestampTz deadline;
 	void (*next)(KafkaStep *step); /* NULL at the end */
 
@@ -282,41 +283,38 @@ refuse(KafkaStep *step)
 				 "kafka.alter_rollup(..., enabled := true) lets it run.");
 }
 
+/* Letters to be tried: one, or all that are due for NULL. */
+typedef struct LettersAttempt
+{
+	KafkaStep *step;
+	ArrayType *ids;
+} LettersAttempt;
+
+static bool
+retry_letters(void *arg)
+{
+	LettersAttempt *attempt = (LettersAttempt *) arg;
+	int64 loaded;
+	int64 failed;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	kafka_dead_letters_retry(attempt->step->rollup, attempt->ids, true,
+							 (int) attempt->step->run->max_rows, &loaded,
+							 &failed);
+	PopActiveSnapshot();
+	return true;
+}
+
 /*
- * Tries letters that are due again: one, or all for NULL.  Returns the error
- * that was raised, NULL for none; all is undone then.  An error that ends the
- * run is raised again.
+ * Tries letters again.  Returns the error that was raised, NULL for none; all
+ * is undone then.  An error that ends the run is raised again.
  */
 static ErrorData *
 try_letters(KafkaStep *step, ArrayType *ids)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-	int64 loaded;
-	int64 failed;
+	LettersAttempt attempt = {step, ids};
+	ErrorData *error = kafka_guard_try(retry_letters, &attempt);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		kafka_dead_letters_retry(step->rollup, ids, true,
-								 (int) Min(step->run->max_rows, PG_INT32_MAX),
-								 &loaded, &failed);
-		PopActiveSnapshot();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error != NULL && ends_run(error))
 		ReThrowError(error);
 	return error;
@@ -553,40 +551,34 @@ run_batch(KafkaStep *step)
  * ----------------------------------------------------------------
  */
 
+/* The next step, with a context and an SPI level of its own. */
+static bool
+take_step(void *arg)
+{
+	KafkaStep *step = (KafkaStep *) arg;
+
+	SPI_connect();
+	MemoryContextSwitchTo(step->step_context);
+	step->next(step);
+	SPI_finish();
+	return true;
+}
+
 /*
- * Runs the next step in a subtransaction, with a context and an SPI level of
- * its own; NULL when all went well, else the error, and all is undone.
+ * Tries the next step; NULL when all went well, else the error, which outlives
+ * the step, and all is undone.
  */
 static ErrorData *
 try_step(KafkaStep *step)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-	MemoryContext context;
+	MemoryContext caller = MemoryContextSwitchTo(step->context);
+	ErrorData *error;
 
-	context = AllocSetContextCreate(step->context, "Kafka step",
-									ALLOCSET_DEFAULT_SIZES);
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		SPI_connect();
-		MemoryContextSwitchTo(context);
-		step->next(step);
-		SPI_finish();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(step->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
+	step->step_context = AllocSetContextCreate(step->context, "Kafka step",
+											   ALLOCSET_DEFAULT_SIZES);
+	error = kafka_guard_try(take_step, step);
 	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	MemoryContextDelete(context);
+	MemoryContextDelete(step->step_context);
 	return error;
 }
 

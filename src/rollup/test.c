@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "rewrite/rewriteSupport.h"
 #include "rewrite/rewriteHandler.h"
+#include "fdw/guard.h"
 #include "rollup/apply.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -38,7 +39,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/ruleutils.h"
 
 KAFKA_SQL_FUNCTION(kafka_test_rollup);
@@ -293,14 +293,14 @@ read_final(Test *test)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* Inside of the subtransaction. */
-static void
-run_test(Test *test)
+/* In a subtransaction, of which nothing is kept but the rows. */
+static bool
+run_test(void *arg)
 {
+	Test *test = (Test *) arg;
 	MemoryContext context;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI"); /* cannot happen */
+	SPI_connect();
 	context = AllocSetContextCreate(CurrentMemoryContext, "Kafka rollup test",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
@@ -318,33 +318,7 @@ run_test(Test *test)
 							   test->positions);
 	read_final(test);
 	SPI_finish();
-}
-
-static void
-run_in_subtransaction(Test *test)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		run_test(test);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error != NULL)
-		ReThrowError(error);
+	return false;
 }
 
 /* ----------------------------------------------------------------
@@ -407,6 +381,7 @@ kafka_test_rollup(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Test test = {.context = CurrentMemoryContext};
+	ErrorData *error;
 	bool isnull = false;
 	Datum value;
 	ListCell *cell;
@@ -417,7 +392,9 @@ kafka_test_rollup(PG_FUNCTION_ARGS)
 	test.text = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	test.messages = PG_GETARG_JSONB_P(1);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	run_in_subtransaction(&test);
+	error = kafka_guard_try(run_test, &test);
+	if (error != NULL)
+		ReThrowError(error);
 	foreach(cell, test.rows)
 	{
 		value = JsonbPGetDatum((Jsonb *) lfirst(cell));
@@ -432,8 +409,7 @@ kafka_test_rollup(PG_FUNCTION_ARGS)
 		{
 			const KafkaBatchEntry *entry = &batch->entries[i];
 
-			if (entry->stage == KAFKA_STAGE_NONE ||
-				entry->stage == KAFKA_STAGE_DUPLICATE)
+			if (!kafka_batch_is_fault(entry))
 				continue;
 			value = describe_dead_letter(entry);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value,
