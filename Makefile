@@ -10,7 +10,9 @@
 EXTENSION = kafka_fdw
 MODULE_big = kafka_fdw
 PGFILEDESC = "kafka_fdw - Apache Kafka topics as tables"
-DATA = sql/kafka_fdw--1.0.sql
+DATA_built = sql/kafka_fdw--1.0.sql
+SCRIPT_PARTS = wrapper rollup_table rollup_view rollup_function \
+	rollup_aggregate
 DOCS = $(wildcard doc/*.md)
 
 OBJS = \
@@ -86,6 +88,7 @@ OBJS = \
 	src/rollup/part.o \
 	src/rollup/position.o \
 	src/rollup/read.o \
+	src/rollup/relation.o \
 	src/rollup/resolve.o \
 	src/rollup/run.o \
 	src/rollup/scalar.o \
@@ -121,6 +124,11 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+
+sql/kafka_fdw--1.0.sql: $(SCRIPT_PARTS:%=$(srcdir)/sql/%.sql)
+	@mkdir -p sql
+	awk 'FNR == 1 && NR > 1 { print "" } { print }' $^ >$@.tmp
+	mv $@.tmp $@
 endif
 
 .PHONY: demo demo-stop test bench lint format

@@ -3,10 +3,8 @@
  * create.c
  *		kafka.create_rollup: from a query to relations, a row and positions.
  *
- * The relations are made by ordinary statements with the caller's rights, in
- * the caller's schema, so that privileges, event triggers, default privileges,
- * dependencies and pg_dump work as for any other.  Only the rows in schema
- * kafka are written as the extension's owner.
+ * The relations are made with the caller's rights (relation.c); only the rows in
+ * schema kafka are written as the extension's owner.
  *
  * IDENTIFICATION
  *		src/rollup/create.c
@@ -57,15 +55,10 @@ typedef enum CreateArgument
 /* A rollup in the making. */
 typedef struct NewRollup
 {
-	char *name; /* of the relation, without schema */
-	char *schema;
+	KafkaRollupPlace place;
 	KafkaRollupSpec *spec;
 	KafkaRollupOptions options;
-	Oid storage;
-	Oid relation;
-	Oid definition;
-	Oid states;
-	Oid checks; /* InvalidOid where there is none */
+	KafkaRollupRelations relations;
 	bool has_start_at;
 	TimestampTz start_at;
 	bool has_valid_from;
@@ -118,18 +111,19 @@ choose_schema(NewRollup *new, const char *text)
 	Oid schema = RangeVarGetCreationNamespace(range);
 	AclResult result = pg_namespace_aclcheck(schema, GetUserId(), ACL_CREATE);
 
-	new->name = range->relname;
-	new->schema = get_namespace_name(schema);
+	new->place.name = range->relname;
+	new->place.schema = get_namespace_name(schema);
 	if (isAnyTempNamespace(schema))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 						errmsg("rollups cannot be temporary")));
 	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_SCHEMA, new->schema);
-	if (strlen(new->name) + LONGEST_AFFIX >= NAMEDATALEN)
-		ereport(ERROR, (errcode(ERRCODE_NAME_TOO_LONG),
-						errmsg("name of rollup \"%s\" is too long", new->name),
-						errdetail("It can have %d bytes.",
-								  (int) (NAMEDATALEN - 1 - LONGEST_AFFIX))));
+		aclcheck_error(result, OBJECT_SCHEMA, new->place.schema);
+	if (strlen(new->place.name) + LONGEST_AFFIX >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("name of rollup \"%s\" is too long", new->place.name),
+				 errdetail("It can have %d bytes.",
+						   (int) (NAMEDATALEN - 1 - LONGEST_AFFIX))));
 }
 
 static void
@@ -146,17 +140,18 @@ pg_attribute_noreturn() report_duplicate(const char *name)
 static void
 check_names(const NewRollup *new)
 {
-	Oid schema = get_namespace_oid(new->schema, false);
+	Oid schema = get_namespace_oid(new->place.schema, false);
 	Oid types[1] = {TEXTOID};
-	Datum values[1] = {CStringGetTextDatum(new->name)};
+	Datum values[1] = {CStringGetTextDatum(new->place.name)};
 
 	if (kafka_catalog_execute(
 			"SELECT FROM kafka.stored_rollup WHERE name = $1", 1, types,
 			values, NULL) > 0)
-		report_duplicate(new->name);
-	if (OidIsValid(get_relname_relid(new->name, schema)))
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
-						errmsg("relation \"%s\" already exists", new->name)));
+		report_duplicate(new->place.name);
+	if (OidIsValid(get_relname_relid(new->place.name, schema)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", new->place.name)));
 }
 
 /* Checks that at most one of the three ways to start is given. */
@@ -178,171 +173,6 @@ check_start(FunctionCallInfo fcinfo)
 				 errmsg("rollups do not run by themselves yet"),
 				 errhint("Leave out schedule, and CALL kafka.run_rollups() "
 						 "from cron.")));
-}
-
-/* ----------------------------------------------------------------
- * Relations
- * ----------------------------------------------------------------
- */
-
-/* Runs a statement of ours that makes an object. */
-static void
-execute(const char *sql)
-{
-	int code = SPI_execute(sql, false, 0);
-
-	/* errors of the statement are raised: this cannot happen */
-	if (code < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
-}
-
-/* "_<name><affix>", with its schema and quoted */
-static char *
-make_relation_name(const NewRollup *new, const char *affix)
-{
-	return quote_qualified_identifier(new->schema,
-									  psprintf("_%s%s", new->name, affix));
-}
-
-static Oid
-find_relation(const char *qualified)
-{
-	return RangeVarGetRelid(makeRangeVarFromNameList(
-								stringToQualifiedNameList(qualified)),
-							NoLock, false);
-}
-
-static Oid
-create_view(const char *qualified, const char *sql, const char *comment)
-{
-	execute(psprintf("CREATE VIEW %s AS %s", qualified, sql));
-	execute(psprintf("COMMENT ON VIEW %s IS %s", qualified,
-					 quote_literal_cstr(comment)));
-	return find_relation(qualified);
-}
-
-/* The name of storage's primary key, which no column has. */
-static char *
-choose_id(const KafkaRollupSpec *spec)
-{
-	char *name = "_id";
-	ListCell *cell;
-
-restart:
-	foreach(cell, spec->columns)
-	{
-		if (strcmp(((KafkaRollupColumn *) lfirst(cell))->name, name) == 0)
-		{
-			name = psprintf("_%s", name);
-			goto restart;
-		}
-	}
-	return name;
-}
-
-static char *
-list_keys(const KafkaRollupSpec *spec, bool quoted)
-{
-	StringInfoData text;
-	ListCell *cell;
-
-	initStringInfo(&text);
-	foreach(cell, spec->key_names)
-	{
-		const char *name = lfirst(cell);
-
-		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "",
-						 quoted ? quote_identifier(name) : name);
-	}
-	return text.data;
-}
-
-/*
- * Storage.  The primary key is there for replication only: group columns may be
- * NULL.  A batch rewrites the rows of the groups it meets, so pages keep room
- * for new versions, states are in no index, and vacuum comes early.
- */
-static Oid
-create_storage(const NewRollup *new)
-{
-	const KafkaRollupSpec *spec = new->spec;
-	char *qualified = make_relation_name(new, "_g1");
-	StringInfoData sql;
-	ListCell *cell;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "CREATE TABLE %s ("
-					 "%s bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-					 qualified, quote_identifier(choose_id(spec)));
-	foreach(cell, spec->columns)
-	{
-		KafkaRollupColumn *column = lfirst(cell);
-
-		appendStringInfo(&sql, ", %s %s", quote_identifier(column->name),
-						 format_type_extended(column->type, column->typmod,
-											  FORMAT_TYPE_TYPEMOD_GIVEN |
-												  FORMAT_TYPE_FORCE_QUALIFY));
-		if (OidIsValid(column->collation))
-			appendStringInfo(&sql, " COLLATE %s",
-							 generate_collation_name(column->collation));
-	}
-	if (spec->nkeys > 0)
-		appendStringInfo(&sql, ", UNIQUE NULLS NOT DISTINCT (%s)",
-						 list_keys(spec, true));
-	appendStringInfoString(&sql,
-						   ") WITH (fillfactor = 70,"
-						   " autovacuum_vacuum_scale_factor = 0.05,"
-						   " autovacuum_analyze_scale_factor = 0.05,"
-						   " toast.autovacuum_vacuum_scale_factor = 0.05)");
-	execute(sql.data);
-	if (spec->nkeys == 0)
-		execute(psprintf("CREATE UNIQUE INDEX ON %s ((true))", qualified));
-	execute(psprintf("COMMENT ON TABLE %s IS %s", qualified,
-					 quote_literal_cstr(psprintf(
-						 "states of rollup %s, written by its runs alone: a "
-						 "change by hand makes it wrong for good",
-						 new->name))));
-	return find_relation(qualified);
-}
-
-static char *
-describe_rollup(const NewRollup *new)
-{
-	const KafkaRollupSpec *spec = new->spec;
-	const char *source = get_rel_name(spec->source);
-
-	if (spec->nkeys == 0)
-		return psprintf("rollup of Kafka foreign table %s; one row", source);
-	return psprintf("rollup of Kafka foreign table %s; key: %s", source,
-					list_keys(spec, false));
-}
-
-static void
-create_relations(NewRollup *new)
-{
-	const KafkaRollupSpec *spec = new->spec;
-	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
-
-	new->storage = create_storage(new);
-	new->definition =
-		create_view(make_relation_name(new, "_def"), spec->definition_sql,
-					psprintf("query of rollup %s, over the whole topic",
-							 new->name));
-	new->states = create_view(
-		make_relation_name(new, "_states"), spec->states_sql,
-		psprintf("states of rollup %s, as its runs make them of a batch",
-				 new->name));
-	if (spec->checks_sql != NULL)
-		new->checks = create_view(
-			make_relation_name(new, "_checks"), spec->checks_sql,
-			psprintf("what decides whether rollup %s counts a message",
-					 new->name));
-	new->relation =
-		create_view(quote_qualified_identifier(new->schema, new->name),
-					kafka_apply_fill_storage(spec->final_sql, new->storage),
-					describe_rollup(new));
-	AtEOXact_GUC(true, level);
 }
 
 /* ----------------------------------------------------------------
@@ -490,13 +320,13 @@ insert_rollup(FunctionCallInfo fcinfo, const NewRollup *new)
 	InsertArguments arguments = {0};
 	bool isnull;
 
-	add_text(&arguments, new->name);
+	add_text(&arguments, new->place.name);
 	add_relation(&arguments, spec->source);
-	add_relation(&arguments, new->relation);
-	add_relation(&arguments, new->storage);
-	add_relation(&arguments, new->definition);
-	add_relation(&arguments, new->states);
-	add_relation(&arguments, new->checks);
+	add_relation(&arguments, new->relations.relation);
+	add_relation(&arguments, new->relations.storage);
+	add_relation(&arguments, new->relations.definition);
+	add_relation(&arguments, new->relations.states);
+	add_relation(&arguments, new->relations.checks);
 	add_text(&arguments, spec->upsert_sql);
 	add_text(&arguments, spec->bucket_column);
 	add_value(&arguments, INTERVALOID, IntervalPGetDatum(spec->bucket_width),
@@ -519,7 +349,7 @@ insert_rollup(FunctionCallInfo fcinfo, const NewRollup *new)
 	if (kafka_catalog_execute(insert_rollup_sql, arguments.count,
 							  arguments.types, arguments.values,
 							  arguments.nulls) == 0)
-		report_duplicate(new->name);
+		report_duplicate(new->place.name);
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
 									   SPI_tuptable->tupdesc, 1, &isnull));
 }
@@ -593,10 +423,10 @@ kafka_create_rollup(PG_FUNCTION_ARGS)
 	check_names(&new);
 	analyze(fcinfo, &new);
 	positions = resolve_start(fcinfo, &new);
-	create_relations(&new);
+	new.relations = kafka_relations_create(new.spec, &new.place);
 	find_valid_from(&new);
 	kafka_positions_write(insert_rollup(fcinfo, &new), positions, NULL);
 	tell_joins(new.spec);
 	SPI_finish();
-	PG_RETURN_OID(new.relation);
+	PG_RETURN_OID(new.relations.relation);
 }

@@ -23,6 +23,9 @@
 
 #define MAX_DURATION_MS (INT64_C(36525) * 24 * 3600 * 1000) /* 100 years */
 #define DEFAULT_RETRY_DELAY_MS (60 * 1000)
+#define DEFAULT_MAX_TAIL 1000000
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+#define MIN_COMMIT_INTERVAL_MS 100
 
 typedef enum RollupOption
 {
@@ -31,13 +34,22 @@ typedef enum RollupOption
 	OPTION_ERROR_LIMIT,
 	OPTION_ON_LOSS,
 	OPTION_UNIQUE_KEY,
-	OPTION_UNIQUE_WITHIN
+	OPTION_UNIQUE_WITHIN,
+	OPTION_FOLLOW,
+	OPTION_COMMIT_INTERVAL,
+	OPTION_MAX_TAIL,
+	OPTION_RETENTION,
+	OPTION_RUN_RETENTION,
+	OPTION_DEAD_LETTER_RETENTION,
+	OPTION_MIRROR_GROUP
 } RollupOption;
 
 /* By RollupOption. */
 static const char *const option_names[] = {
-	"retry_limit", "retry_delay", "error_limit",
-	"on_loss",     "unique_key",  "unique_within",
+	"retry_limit",  "retry_delay",   "error_limit",   "on_loss",
+	"unique_key",   "unique_within", "follow",        "commit_interval",
+	"max_tail",     "retention",     "run_retention", "dead_letter_retention",
+	"mirror_group",
 };
 
 static RollupOption
@@ -59,7 +71,9 @@ find_option(const char *name)
 				 ? errhint("Perhaps you meant the option \"%s\".", nearest)
 				 : errhint("Valid options are: retry_limit, retry_delay, "
 						   "error_limit, on_loss, unique_key, "
-						   "unique_within.")));
+						   "unique_within, follow, commit_interval, max_tail, "
+						   "retention, run_retention, dead_letter_retention, "
+						   "mirror_group.")));
 }
 
 /* A scalar as it is written in SQL's texts of JSON; palloc'd. */
@@ -131,6 +145,63 @@ get_number(const JsonbValue *value, double *number)
 	return true;
 }
 
+static int64
+take_count(RollupOption option, const JsonbValue *value, int64 max,
+		   const char *hint)
+{
+	double number;
+
+	if (!get_number(value, &number) || number < 0 || number > (double) max ||
+		number != (double) (int64) number)
+		report_value(option, value,
+					 "The value must be a whole number, 0 or more.", hint);
+	return (int64) number;
+}
+
+static bool
+take_boolean(RollupOption option, const JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		report_value(option, value, "The value must be true or false.", NULL);
+	return value->val.boolean;
+}
+
+/* The options that say how a rollup is kept. */
+static void
+take_upkeep(KafkaRollupOptions *options, RollupOption option,
+			const JsonbValue *value)
+{
+	switch (option)
+	{
+		case OPTION_FOLLOW:
+			options->follow = take_boolean(option, value);
+			break;
+		case OPTION_COMMIT_INTERVAL:
+			options->commit_interval_ms =
+				take_duration(option, value, MIN_COMMIT_INTERVAL_MS);
+			break;
+		case OPTION_MAX_TAIL:
+			options->max_tail =
+				take_count(option, value, INT64_C(1000000000000),
+						   "It counts messages; 0 forbids any.");
+			break;
+		case OPTION_RETENTION:
+			options->retention_ms = take_duration(option, value, 1);
+			break;
+		case OPTION_RUN_RETENTION:
+			options->run_retention_ms = take_duration(option, value, 1);
+			break;
+		case OPTION_DEAD_LETTER_RETENTION:
+			options->dead_letter_retention_ms =
+				take_duration(option, value, 1);
+			break;
+		default:
+			Assert(option == OPTION_MIRROR_GROUP);
+			options->mirror_group = take_text(option, value);
+			break;
+	}
+}
+
 static void
 take_option(KafkaRollupOptions *options, RollupOption option,
 			const JsonbValue *value)
@@ -141,12 +212,8 @@ take_option(KafkaRollupOptions *options, RollupOption option,
 	switch (option)
 	{
 		case OPTION_RETRY_LIMIT:
-			if (!get_number(value, &number) || number < 0 ||
-				number > INT_MAX || number != (int) number)
-				report_value(option, value,
-							 "The value must be a whole number, 0 or more.",
-							 "0 turns retries off.");
-			options->retry_limit = (int) number;
+			options->retry_limit = (int) take_count(option, value, INT_MAX,
+													"0 turns retries off.");
 			break;
 		case OPTION_RETRY_DELAY:
 			options->retry_delay_ms = take_duration(option, value, 0);
@@ -172,6 +239,9 @@ take_option(KafkaRollupOptions *options, RollupOption option,
 		case OPTION_UNIQUE_WITHIN:
 			options->unique_within_ms = take_duration(option, value, 1);
 			break;
+		default:
+			take_upkeep(options, option, value);
+			break;
 	}
 }
 
@@ -182,6 +252,9 @@ kafka_rollup_read_options(const Jsonb *jsonb)
 		.retry_limit = 3,
 		.retry_delay_ms = DEFAULT_RETRY_DELAY_MS,
 		.error_limit = 0.5,
+		.max_tail = DEFAULT_MAX_TAIL,
+		.run_retention_ms = 7 * DAY_MS,
+		.dead_letter_retention_ms = 30 * DAY_MS,
 	};
 	Jsonb *object = unconstify(Jsonb *, jsonb); /* iterators take no const */
 	JsonbIterator *iterator;

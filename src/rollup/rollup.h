@@ -48,6 +48,15 @@ typedef struct KafkaRollupOptions
 	bool continue_on_loss;  /* on_loss: 'halt' (default) or 'continue' */
 	char *unique_key;       /* SQL expressions, NULL for none */
 	int64 unique_within_ms; /* required with unique_key */
+
+	/* How it is kept; of lengths of time 0 stands for none */
+	bool follow;
+	int64 commit_interval_ms;       /* 0: 1 s, with sketches 10 s */
+	int64 max_tail;                 /* messages, default 1,000,000 */
+	int64 retention_ms;             /* of buckets; none: for ever */
+	int64 run_retention_ms;         /* default 7 days */
+	int64 dead_letter_retention_ms; /* default 30 days */
+	char *mirror_group;             /* NULL for none */
 } KafkaRollupOptions;
 
 /* A batch smaller than this never opens the circuit. */
@@ -133,6 +142,36 @@ extern KafkaRollupSpec *kafka_rollup_analyze(const char *query,
 extern void kafka_rollup_prove_joins(Oid states);
 
 /* ----------------------------------------------------------------
+ * relation.c: the relations of a rollup
+ * ----------------------------------------------------------------
+ */
+
+/* What a rollup's relations are called after, and where they are. */
+typedef struct KafkaRollupPlace
+{
+	char *name; /* of the view that users read, without schema */
+	char *schema;
+} KafkaRollupPlace;
+
+typedef struct KafkaRollupRelations
+{
+	Oid storage;
+	Oid relation;
+	Oid definition;
+	Oid states;
+	Oid checks; /* InvalidOid where there is none, as live */
+	Oid live;
+} KafkaRollupRelations;
+
+/*
+ * Makes them, as the current role.  Names that are taken, and whatever else
+ * CREATE TABLE and CREATE VIEW refuse, are errors.  SPI must be connected.
+ */
+extern KafkaRollupRelations
+kafka_relations_create(const KafkaRollupSpec *spec,
+					   const KafkaRollupPlace *place);
+
+/* ----------------------------------------------------------------
  * store.c: rows of kafka.stored_rollup
  * ----------------------------------------------------------------
  */
@@ -164,6 +203,14 @@ typedef struct KafkaRollup
 	char *isolation_level; /* likewise */
 	uint64 system_identifier;
 	Oid database_id;
+	int32 rebuilds; /* the rollup that this one is going to replace, else 0 */
+	int32 generation;
+	Oid live;       /* InvalidOid where there is none */
+	char *schedule; /* NULL for none, as job_role and bucket_column */
+	int64 job_id;   /* pg_cron's, 0 for none */
+	char *job_role;
+	char *bucket_column;
+	TimestampTz pruned_until; /* DT_NOBEGIN: nothing was pruned */
 } KafkaRollup;
 
 /*

@@ -42,7 +42,9 @@
 	"rollup_id, name, source, relation, storage, definition, states, " \
 	"checks, upsert, late_limit, future_limit, options, search_path, " \
 	"time_zone, date_style, interval_style, enabled, state, reason, "  \
-	"cluster_id, system_identifier, database_id, isolation_level"
+	"cluster_id, system_identifier, database_id, isolation_level, "    \
+	"rebuilds, generation, live, schedule, job_id, job_role, "         \
+	"bucket_column, pruned_until"
 
 typedef enum RollupColumn
 {
@@ -68,7 +70,15 @@ typedef enum RollupColumn
 	COLUMN_CLUSTER_ID,
 	COLUMN_SYSTEM_IDENTIFIER,
 	COLUMN_DATABASE_ID,
-	COLUMN_ISOLATION_LEVEL
+	COLUMN_ISOLATION_LEVEL,
+	COLUMN_REBUILDS,
+	COLUMN_GENERATION,
+	COLUMN_LIVE,
+	COLUMN_SCHEDULE,
+	COLUMN_JOB_ID,
+	COLUMN_JOB_ROLE,
+	COLUMN_BUCKET_COLUMN,
+	COLUMN_PRUNED_UNTIL
 } RollupColumn;
 
 /* A row of the last statement's result. */
@@ -153,6 +163,26 @@ get_owner(Oid relation, Oid storage, Oid definition, Oid states)
 	return owner;
 }
 
+/* The columns that say how a rollup is kept, which need no message. */
+static void
+read_upkeep(Row row, KafkaRollup *rollup)
+{
+	bool isnull;
+	Datum datum = get_datum(row, COLUMN_REBUILDS, &isnull);
+
+	rollup->rebuilds = isnull ? 0 : DatumGetInt32(datum);
+	rollup->generation =
+		DatumGetInt32(get_datum(row, COLUMN_GENERATION, &isnull));
+	rollup->live = get_relation(row, COLUMN_LIVE);
+	rollup->schedule = get_text(row, COLUMN_SCHEDULE);
+	datum = get_datum(row, COLUMN_JOB_ID, &isnull);
+	rollup->job_id = isnull ? 0 : DatumGetInt64(datum);
+	rollup->job_role = get_text(row, COLUMN_JOB_ROLE);
+	rollup->bucket_column = get_text(row, COLUMN_BUCKET_COLUMN);
+	datum = get_datum(row, COLUMN_PRUNED_UNTIL, &isnull);
+	rollup->pruned_until = isnull ? DT_NOBEGIN : DatumGetTimestampTz(datum);
+}
+
 /* Copies a row of ROLLUP_COLUMNS into the current context. */
 static KafkaRollup *
 read_rollup(Row row)
@@ -193,6 +223,7 @@ read_rollup(Row row)
 	rollup->database_id =
 		DatumGetObjectId(get_datum(row, COLUMN_DATABASE_ID, &isnull));
 	rollup->isolation_level = get_text(row, COLUMN_ISOLATION_LEVEL);
+	read_upkeep(row, rollup);
 	return rollup;
 }
 
