@@ -6,13 +6,15 @@
 WINDOW_REPETITIONS=5
 WINDOW_WARM_UPS=3
 
-# Goals: ratios to the bare consumer; milliseconds where a person waits for the
-# answer; for memory, MB above an idle backend: memory_limit (64 MB) and 32 more.
+# Goals: ratios to the bare consumer; for memory, MB above an idle backend:
+# memory_limit (64 MB) and 32 more. Those of windows are 25, 6 and 30 ms on a
+# machine where the bare client needs 9, 1.8 and 6 ms with one partition; on a
+# slower one both are. A LIMIT is answered at once, whatever the machine.
 GOAL_COUNT=1.3
 GOAL_DECODE=2.0
-GOAL_HOUR=25ms
-GOAL_MINUTE=6ms
-GOAL_FIRST=30ms
+GOAL_HOUR=2.8
+GOAL_MINUTE=3.3
+GOAL_FIRST=5.0
 GOAL_LIMIT=15ms
 GOAL_READ_RATIO=1.2
 GOAL_MEMORY_MB=96

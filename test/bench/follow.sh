@@ -1,0 +1,109 @@
+# A run that follows a topic: how long it takes from the moment that a message is
+# sent until a reader of the rollup sees it, and what an hour of it leaves behind:
+# a part of the benchmark, sourced by run.
+#
+# The hour is compressed: as many commits and messages as one of 1,000 messages
+# a second with a commit each second, ten times as fast.
+# shellcheck shell=bash
+
+PACED_PARTITIONS=4
+PACED_RATE=1000
+PACED_SECONDS=60
+SOAK_FACTOR=10
+SOAK_SECONDS=${KAFKA_FDW_BENCH_SOAK_S:-360}
+
+GOAL_MEDIAN=1000ms
+GOAL_P99=2000ms
+# Of the hour: WAL of one update of each group met a commit, and tables that are
+# vacuumed in time.
+GOAL_SOAK_WAL_MB=600
+GOAL_SOAK_BLOAT=3
+
+paced_sql()
+{
+	PGDATABASE=paced run_sql "$@"
+}
+
+prepare_follow()
+{
+	# shellcheck disable=SC2046
+	cc -std=gnu99 -O2 -Wall -Wextra $(pkg-config --cflags rdkafka) \
+		-o "$work/bin/produce_paced" "$here/produce_paced.c" $(pkg-config --libs rdkafka)
+	"$broker" start "$work/paced" 8>&- >"$work/paced.env"
+	paced_brokers=$(. "$work/paced.env"; echo "$BOOTSTRAP")
+	run_sql -c "ALTER SYSTEM SET autovacuum_naptime = '$((60 / SOAK_FACTOR)) s'" \
+		-c 'SELECT pg_reload_conf()' >/dev/null
+	follow_round=0
+}
+
+# What was written since the server's WAL was at $1, in MB
+count_wal()
+{
+	run_sql -c "SELECT round((pg_current_wal_insert_lsn() - '$1'::pg_lsn) / 1048576.0, 1)"
+}
+
+# follow_for NAME RATE SECONDS INTERVAL: follows while messages are sent, until
+# all are seen
+follow_for()
+{
+	local name=$1 rate=$2 seconds=$3 interval=$4 expected=$(($2 * $3)) topic=paced_$1 start_us runner wal
+
+	run_sql -c 'DROP DATABASE IF EXISTS paced' -c 'CREATE DATABASE paced'
+	paced_sql -c 'CREATE EXTENSION kafka_fdw'
+	produce_paced "$paced_brokers" "$topic" $PACED_PARTITIONS 1 0 >/dev/null
+	paced_sql -v brokers="$paced_brokers" -v topic="$topic" -v interval="$interval" \
+		<"$here/follow.sql" >/dev/null
+	wal=$(run_sql -c 'SELECT pg_current_wal_insert_lsn()')
+	paced_sql -c "CALL kafka.run_rollups(follow => true, max_time => '$((seconds + 10)) s')" &
+	runner=$!
+	produce_paced "$paced_brokers" "$topic" $PACED_PARTITIONS "$rate" "$seconds" >"$work/paced.$name" &
+	paced_sql -c "CALL watch_arrivals($expected, now() + '$((seconds + 60)) s')"
+	wait "$runner"
+	wait
+	count_wal "$wal" >"$work/paced.$name.wal"
+	check "follow $name" "$(paced_sql -F ' ' -c 'SELECT sum(messages), sum(total) FROM arrived')" \
+		"$expected $((expected * (expected - 1) / 2))"
+	start_us=$(head -n 1 "$work/paced.$name")
+	paced_sql -F ' ' -c "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l),
+			percentile_cont(0.99) WITHIN GROUP (ORDER BY l), max(l)
+		FROM latencies($start_us, $PACED_PARTITIONS, $rate) AS l" >"$work/paced.$name.latency"
+	paced_sql -c 'SELECT round(100.0 * count(*) FILTER (WHERE holds_xmin) / count(*), 1)
+		FROM seen' >"$work/paced.$name.xmin"
+}
+
+round_follow()
+{
+	local median p99 max
+
+	follow_round=$((follow_round + 1))
+	follow_for "second$follow_round" $PACED_RATE $PACED_SECONDS '1 s'
+	read -r median p99 max <"$work/paced.second$follow_round.latency"
+	echo "$median" >>"$work/times/follow.median"
+	echo "$p99" >>"$work/times/follow.p99"
+	echo "$max" >>"$work/times/follow.max"
+	cat "$work/paced.second$follow_round.xmin" >>"$work/times/follow.xmin"
+	[ "$follow_round" -eq 1 ] || return 0
+	follow_for soak $((PACED_RATE * SOAK_FACTOR)) "$SOAK_SECONDS" "$((1000 / SOAK_FACTOR)) ms"
+	# before and after the rows are written anew
+	paced_sql -F ' ' -c "CREATE TABLE packed AS TABLE _paths_g1" \
+		-c 'ALTER TABLE packed ADD PRIMARY KEY (_id), ADD UNIQUE (bucket, path, event)' \
+		-c "SELECT pg_total_relation_size('_paths_g1') / 1048576.0,
+			pg_total_relation_size('_paths_g1')::float8 / pg_total_relation_size('packed'),
+			(SELECT count(*) FROM kafka.rollup_runs WHERE name = 'paths')" \
+		>"$work/paced.soak.size"
+}
+
+print_follow()
+{
+	local size bloat commits
+
+	read -r size bloat commits <"$work/paced.soak.size"
+	print_heading "following, $PACED_RATE messages/s" ms ''
+	print_line 'sent to seen, median' - "$(median_of follow.median)" 1000 $GOAL_MEDIAN
+	print_line 'sent to seen, 99 %' - "$(median_of follow.p99)" 1000 $GOAL_P99
+	print_line 'sent to seen, longest' - "$(median_of follow.max)" 1000 -
+	print_number 'looks at the run that found an xmin' - "$(median_of follow.xmin)" '%' -
+	print_number "$commits commits: WAL" - "$(cat "$work/paced.soak.wal")" MB $GOAL_SOAK_WAL_MB
+	print_number "$commits commits: table, indexes" - "$size" MB -
+	print_number "$commits commits: size / written anew" - "$bloat" '' $GOAL_SOAK_BLOAT
+}
