@@ -54,6 +54,8 @@ OBJS = \
 	src/fdw/scan.o \
 	src/fdw/slot.o \
 	src/fdw/snapshot.o \
+	src/fdw/tail_plan.o \
+	src/fdw/tail_scan.o \
 	src/fdw/window.o \
 	src/func/disorder.o \
 	src/func/func.o \
@@ -70,35 +72,51 @@ OBJS = \
 	src/rollup/aggregate.o \
 	src/rollup/analyze.o \
 	src/rollup/apply.o \
+	src/rollup/bucket.o \
+	src/rollup/budget.o \
 	src/rollup/change.o \
 	src/rollup/check.o \
 	src/rollup/checks.o \
 	src/rollup/create.o \
 	src/rollup/dead_letter.o \
 	src/rollup/evaluate.o \
+	src/rollup/follow.o \
 	src/rollup/generate.o \
+	src/rollup/group.o \
 	src/rollup/isolate.o \
 	src/rollup/join.o \
 	src/rollup/key.o \
 	src/rollup/lag.o \
+	src/rollup/lane.o \
+	src/rollup/live.o \
 	src/rollup/loss.o \
+	src/rollup/mirror.o \
 	src/rollup/mutable.o \
 	src/rollup/option.o \
 	src/rollup/ordered.o \
 	src/rollup/part.o \
 	src/rollup/position.o \
+	src/rollup/prune.o \
 	src/rollup/read.o \
+	src/rollup/rebuild.o \
 	src/rollup/relation.o \
 	src/rollup/resolve.o \
 	src/rollup/run.o \
 	src/rollup/scalar.o \
 	src/rollup/seek.o \
+	src/rollup/shadow.o \
 	src/rollup/states.o \
 	src/rollup/step.o \
 	src/rollup/store.o \
+	src/rollup/tail.o \
+	src/rollup/tail_check.o \
+	src/rollup/tail_row.o \
+	src/rollup/swap.o \
 	src/rollup/template.o \
 	src/rollup/test.o \
-	src/rollup/test_message.o
+	src/rollup/test_message.o \
+	src/rollup/turn.o \
+	src/rollup/watch.o
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = -I$(srcdir)/src $(shell $(PKG_CONFIG) --cflags rdkafka simdjson)

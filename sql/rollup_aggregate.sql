@@ -149,6 +149,25 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION kafka.require_finite(double precision) IS
 'the value itself; an error for NaN and infinities';
 
+-- What live views bring the two rows of a group together with.
+CREATE FUNCTION kafka.only_add(anyelement, anyelement)
+RETURNS anyelement
+AS 'MODULE_PATHNAME', 'kafka_only_add'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION kafka.only_add(anyelement, anyelement) IS
+'part of the aggregate kafka.only';
+
+CREATE AGGREGATE kafka.only(anyelement) (
+  SFUNC = kafka.only_add,
+  STYPE = anyelement,
+  COMBINEFUNC = kafka.only_add,
+  PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE kafka.only(anyelement) IS
+'the only value that is not NULL; more than one is an error';
+
 CREATE FUNCTION kafka.key_hash(VARIADIC "any")
 RETURNS uuid
 AS 'MODULE_PATHNAME', 'kafka_key_hash'

@@ -64,6 +64,17 @@ LANGUAGE C;
 COMMENT ON PROCEDURE kafka.run_rollups(text, bigint, interval, boolean) IS
 'counts what is new in the topics of a rollup, or with NULL of all rollups whose owner''s rights you have, up to their present ends. Commits each batch of at most max_rows messages or 64 MB of memory, and begins no batch after max_time, which several rollups share; but each begins one, so that all get on. Returns at once where another run of the same rollup is under way. An error at the end names the rollups that failed; what was committed stands. follow is not supported yet';
 
+CREATE PROCEDURE kafka.rebuild_rollup(
+  name text,
+  query text DEFAULT NULL,
+  since timestamptz DEFAULT NULL,
+  max_time interval DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_rebuild_rollup'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka.rebuild_rollup(text, text, timestamptz, interval) IS
+'makes a rollup anew from what its topics hold, since a time or from the beginning, with the same query or another one that has the same columns and maybe more after them. The rollup is read and run as before meanwhile; when the new numbers have come as far as the old ones they take their place in one transaction, and all that depends on the view stays. Buckets whose messages the topics do not hold whole any more are kept as they are. Commits batch by batch; what a call that ends early has done the next one with the same query and since goes on with';
+
 CREATE FUNCTION kafka.seek_rollup(
   name text,
   "time" timestamptz,
@@ -108,6 +119,16 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION kafka.retry_dead_letters(text, bigint[]) IS
 'tries dead letters of a rollup again, those with the ids, or with NULL all that are not done, whatever they have failed with and how often; late_limit and future_limit do not hold. Tells how many were counted and how many were not; a message whose unique key was counted meanwhile is neither, and done. Waits for a batch that is being stored. Makes deferred constraints immediate for the rest of the transaction, as SET CONSTRAINTS ALL IMMEDIATE does';
 
+CREATE FUNCTION kafka.prune(
+  name text,
+  max_rows bigint DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'kafka_prune'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION kafka.prune(text, bigint) IS
+'removes at once what runs would remove in time: rows of the rollup''s buckets that are wholly older than its option retention, rows of kafka.rollup_runs older than run_retention, dead letters to which nothing has happened for dead_letter_retention; at most max_rows rows in all, with NULL all there are. Tells how many rows of buckets went. Messages that come for a bucket that was removed are dead letters, stage late, for good. Buckets stay while the rollup has not read its topics to their ends. Waits for a batch that is being stored';
+
 CREATE FUNCTION kafka.test_rollup(
   query_or_name text,
   messages jsonb)
@@ -117,3 +138,20 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 
 COMMENT ON FUNCTION kafka.test_rollup(text, jsonb) IS
 'the rows that a rollup''s query (SELECT ...), or a rollup by its name, makes of messages, each an object, in the order of the group columns, and then for each message that is bad {"dead_letter": {"stage", "sqlstate", "message", "partition", "offset", "value"}}. Asks no broker and leaves nothing behind. Messages are an array of objects with any of value (an object or array is sent as JSON, text as it is, null is a tombstone), key, timestamp (milliseconds since 1970, or text), timestamp_type, partition, offset, topic and headers';
+
+-- In a view for every reader of which anybody may execute it: what it lets the
+-- view's owner read is checked by the scan that it becomes a part of.
+CREATE FUNCTION kafka.in_tail(
+  rollup text,
+  source oid,
+  columns record DEFAULT NULL,
+  passes boolean DEFAULT true,
+  "time" timestamptz DEFAULT NULL,
+  key_hash uuid DEFAULT NULL,
+  bucket "any" DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'kafka_in_tail'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION kafka.in_tail(text, oid, record, boolean, timestamptz, uuid, "any") IS
+'WHERE kafka.in_tail(name, t.tableoid) reads of the Kafka foreign table t what the rollup, by its name without schema, has not counted yet: each partition from the rollup''s position on, without the messages that a run would not count. For members of the rollup''s owner; the live views of rollups are made with it. The other arguments tell what the rollup needs of a message: columns without which it is bad, and the columns of its view of checks and its bucket';

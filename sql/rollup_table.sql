@@ -9,6 +9,9 @@ CREATE TABLE kafka.stored_rollup (
   kind text NOT NULL DEFAULT 'rollup' CHECK (kind IN ('rollup')),
   rebuilds int UNIQUE REFERENCES kafka.stored_rollup ON DELETE CASCADE,
   generation int NOT NULL DEFAULT 1,
+  since timestamptz,
+  keep_before timestamptz,
+  kept boolean NOT NULL DEFAULT false,
   source regclass NOT NULL,
   relation regclass NOT NULL,
   storage regclass NOT NULL,
@@ -21,6 +24,7 @@ CREATE TABLE kafka.stored_rollup (
   bucket_width interval,
   valid_from timestamptz,
   pruned_until timestamptz,
+  expect text,
   late_limit interval,
   future_limit interval,
   options jsonb NOT NULL DEFAULT '{}',
@@ -48,10 +52,16 @@ COMMENT ON COLUMN kafka.stored_rollup.rebuilds IS
 'the rollup that this one, a new generation in the making, is going to replace; NULL for all others';
 COMMENT ON COLUMN kafka.stored_rollup.generation IS
 'which generation of storage it is: the number in the name of its table';
+COMMENT ON COLUMN kafka.stored_rollup.since IS
+'what rebuild_rollup was told to make a new generation since; NULL for the beginning, and where it is none';
+COMMENT ON COLUMN kafka.stored_rollup.keep_before IS
+'the buckets with times before this one a new generation takes from the old one, since the topic does not hold all of their messages; NULL for none';
+COMMENT ON COLUMN kafka.stored_rollup.kept IS
+'have they been taken';
 COMMENT ON COLUMN kafka.stored_rollup.live IS
 'the view that adds the tail of the topic; NULL where there is none';
 COMMENT ON COLUMN kafka.stored_rollup.pruned_until IS
-'buckets before this time have been removed: what comes for them is late; NULL while none has';
+'buckets before this time have been removed: what comes for them is late; NULL while none has. Those without a time zone are taken for UTC. One microsecond past a bucket when rows of that one are still to be removed';
 COMMENT ON COLUMN kafka.stored_rollup.job_id IS
 'of the pg_cron job that runs it, which belongs to the role job_role; NULL for none';
 
@@ -68,6 +78,7 @@ CREATE TABLE kafka.stored_position (
   newest_key timestamptz,
   newest_key_read_at timestamptz,
   lost_messages bigint NOT NULL DEFAULT 0,
+  start_offset bigint,
   PRIMARY KEY (rollup_id, topic, kafka_partition)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
@@ -81,6 +92,8 @@ COMMENT ON COLUMN kafka.stored_position.newest_key IS
 'the latest record time among the messages whose unique key was counted';
 COMMENT ON COLUMN kafka.stored_position.newest_key_read_at IS
 'when a message of the partition was last counted, or it was first waited for one, by the server''s clock';
+COMMENT ON COLUMN kafka.stored_position.start_offset IS
+'where a new generation began to read a partition that its topic had then; else NULL';
 
 -- Written by every run, so apart from what others read and alter.
 CREATE TABLE kafka.stored_progress (
@@ -152,6 +165,7 @@ CREATE TABLE kafka.stored_dead_letter (
 );
 CREATE INDEX ON kafka.stored_dead_letter (rollup_id, retry_at)
   WHERE retry_at IS NOT NULL;
+CREATE INDEX ON kafka.stored_dead_letter (rollup_id, updated_at);
 CREATE INDEX ON kafka.stored_dead_letter (rollup_id, key_hash)
   WHERE key_hash IS NOT NULL AND status <> 'done';
 

@@ -430,6 +430,29 @@ kafka_batch_take_back(KafkaBatch *batch, int index)
 	batch->naside--;
 }
 
+void
+kafka_batch_clear_faults(KafkaBatch *batch)
+{
+	for (int i = 0; batch->naside > 0 && i < batch->nentries; i++)
+	{
+		KafkaBatchEntry *entry = &batch->entries[i];
+
+		if (entry->stage == KAFKA_STAGE_NONE)
+			continue;
+		entry->description = NULL;
+		entry->sqlerrcode = 0;
+		entry->stage = KAFKA_STAGE_NONE;
+		batch->naside--;
+	}
+	MemoryContextReset(batch->notes);
+}
+
+void
+kafka_batch_set_relid(KafkaBatch *batch, Oid relid)
+{
+	batch->relid = relid;
+}
+
 /* ----------------------------------------------------------------
  * Arming
  * ----------------------------------------------------------------

@@ -27,6 +27,7 @@ typedef enum KafkaFaultStage
 	KAFKA_STAGE_LATE,     /* older than late_limit allows */
 	KAFKA_STAGE_FUTURE,   /* newer than future_limit allows */
 	KAFKA_STAGE_QUERY,    /* the query raised an error for it */
+	KAFKA_STAGE_PRUNED,   /* its bucket was removed: "late", and not bad */
 	KAFKA_STAGE_DUPLICATE /* counted before: no dead letter */
 } KafkaFaultStage;
 
@@ -131,6 +132,12 @@ extern void kafka_batch_put_aside(KafkaBatch *batch, int index,
 
 /* Takes back an entry that was put aside, so that it is scanned again. */
 extern void kafka_batch_take_back(KafkaBatch *batch, int index);
+
+/* Takes back all entries that were put aside, and frees what was noted. */
+extern void kafka_batch_clear_faults(KafkaBatch *batch);
+
+/* From now on the batch stands for another foreign table. */
+extern void kafka_batch_set_relid(KafkaBatch *batch, Oid relid);
 
 /* Was the entry put aside as a dead letter to be? */
 static inline bool

@@ -51,6 +51,14 @@ typedef enum KafkaPurpose
 extern KafkaClient *kafka_client_acquire(const KafkaConnectionOptions *opts,
 										 KafkaPurpose purpose);
 
+/*
+ * Shortens connect_timeout and fetch_timeout for the use of a handle that has
+ * just been acquired.
+ */
+extern void kafka_client_limit_waits(KafkaClient *client,
+									 int connect_timeout_ms,
+									 int fetch_timeout_ms);
+
 /* Gives a handle back to the pool, or destroys it when it is not fit. */
 extern void kafka_client_release(KafkaClient *client);
 
@@ -202,6 +210,14 @@ typedef struct KafkaGroupOffset
 extern KafkaGroupOffset *kafka_client_group_offsets(KafkaClient *client,
 													const char *group,
 													int *noffsets);
+
+/*
+ * Commits offsets to a group, which must have no members, within timeout_ms.
+ * Errors: no right, members, no answer.
+ */
+extern void kafka_client_commit_group(KafkaClient *client, const char *group,
+									  const KafkaGroupOffset *offsets,
+									  int noffsets, int timeout_ms);
 
 /* ----------------------------------------------------------------
  * cursor.c: reading

@@ -61,8 +61,6 @@ describe_handle(KafkaClient *client, const KafkaConnectionOptions *opts)
 	client->umid = opts->umid;
 	strlcpy(client->server_name, opts->server_name,
 			sizeof(client->server_name));
-	client->connect_timeout_ms = opts->connect_timeout_ms;
-	client->fetch_timeout_ms = opts->fetch_timeout_ms;
 	client->max_silence_ms = opts->max_silence_ms;
 	client->idle_timeout_ms = opts->handle_idle_timeout_ms;
 	client->memory_limit_bytes = opts->memory_limit_bytes;

@@ -82,8 +82,6 @@ struct KafkaClient
 	uint32 mapping_hash;
 	char server_name[NAMEDATALEN];
 	char *brokers;
-	int connect_timeout_ms;
-	int fetch_timeout_ms;
 	int max_silence_ms;
 	int idle_timeout_ms;
 	int64 memory_limit_bytes;
@@ -92,6 +90,8 @@ struct KafkaClient
 	bool read_committed;
 
 	/* Mutable */
+	int connect_timeout_ms; /* of the use: see kafka_client_limit_waits */
+	int fetch_timeout_ms;
 	struct KafkaClient *next;       /* in the list of idle handles */
 	int64 idle_until_us;            /* monotonic clock; valid while idle */
 	struct KafkaClientLease *lease; /* whose it is; NULL while idle */

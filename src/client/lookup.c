@@ -234,7 +234,8 @@ may_pass(const KafkaClient *client, rd_kafka_resp_err_t err)
 	if (err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
 		err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
 		err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-		return client->waited_ms < UNKNOWN_GRACE_MS;
+		return client->waited_ms <
+			   Min(UNKNOWN_GRACE_MS, client->fetch_timeout_ms);
 	return kafka_error_is_transient(err) &&
 		   client->waited_ms < client->fetch_timeout_ms;
 }

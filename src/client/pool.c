@@ -351,9 +351,20 @@ kafka_client_acquire(const KafkaConnectionOptions *opts, KafkaPurpose purpose)
 	}
 	lease->client = client;
 	client->lease = lease;
+	client->connect_timeout_ms = opts->connect_timeout_ms;
+	client->fetch_timeout_ms = opts->fetch_timeout_ms;
 	client->acquisition++;
 	client->fault.code = RD_KAFKA_RESP_ERR_NO_ERROR;
 	return client;
+}
+
+void
+kafka_client_limit_waits(KafkaClient *client, int connect_timeout_ms,
+						 int fetch_timeout_ms)
+{
+	client->connect_timeout_ms =
+		Min(client->connect_timeout_ms, connect_timeout_ms);
+	client->fetch_timeout_ms = Min(client->fetch_timeout_ms, fetch_timeout_ms);
 }
 
 /* Puts a handle into the idle list; false when there is no place in it. */

@@ -95,7 +95,9 @@ explain_start(const KafkaScanState *scan, const char *offsets,
 {
 	char *pushed = join_sides(offsets, times);
 
-	if (pushed[0] == '\0')
+	if (scan->tail_of != NULL)
+		pushed = psprintf("position of rollup %s", scan->tail_of);
+	else if (pushed[0] == '\0')
 		pushed = "start of topic";
 	else if (!kafka_enable_pushdown)
 		pushed = "start of topic: kafka_fdw.enable_pushdown is off";

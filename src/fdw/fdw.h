@@ -16,6 +16,7 @@
 #include "fdw/decode.h"
 #include "fdw/pushdown.h"
 #include "fdw/reader.h"
+#include "fdw/tail.h"
 #include "foreign/fdwapi.h"
 #include "nodes/execnodes.h"
 
@@ -31,9 +32,11 @@ typedef enum KafkaScanPrivate
 	KafkaScanPrivateHasScanTlist, /* Boolean: the scan tuple has these columns
 								   * first, in this order; else the table's */
 	KafkaScanPrivateHasLimit,     /* Boolean: a LIMIT may end the scan early */
-	KafkaScanPrivateIsDiscreet    /* Boolean: a security barrier may hide rows
+	KafkaScanPrivateIsDiscreet,   /* Boolean: a security barrier may hide rows
 								   * that are decoded, so errors must not tell
 								   * what is in them */
+	KafkaScanPrivateTail          /* String: the rollup whose tail is read, whose
+								   * checks are fdw_exprs then; "" for none */
 } KafkaScanPrivate;
 
 typedef struct KafkaScanState
@@ -46,12 +49,14 @@ typedef struct KafkaScanState
 	List *value_states; /* ExprState of each value in fdw_exprs */
 	bool has_limit;
 	ExprContext *econtext;
+	const char *tail_of; /* the rollup whose tail is read, NULL for none */
 
 	/* Mutable */
 	KafkaReader *reader; /* NULL until the first fetch */
 	bool started;        /* the reader reads by current parameters */
 	TupleTableSlot *slot;
 	int parts_read; /* partitions started, largest of all starts */
+	KafkaTail *tail; /* NULL until it is opened */
 
 	/* Only of a scan that reads a batch */
 	KafkaBatch *batch; /* NULL for one that reads topics */
@@ -80,6 +85,12 @@ extern void kafka_batch_scan_begin(ForeignScanState *node,
 								   KafkaScanState *scan);
 extern TupleTableSlot *kafka_batch_scan_next(KafkaScanState *scan);
 extern void kafka_batch_scan_restart(KafkaScanState *scan);
+
+/* tail_scan.c */
+extern void kafka_tail_scan_open(ForeignScanState *node, KafkaScanState *scan,
+								 Oid userid);
+extern void kafka_tail_scan_start(KafkaScanState *scan);
+extern TupleTableSlot *kafka_tail_scan_next(KafkaScanState *scan);
 
 /* explain.c */
 extern void kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es);

@@ -27,6 +27,9 @@
 /* A topic's messages, as long as nobody has counted them. */
 #define DEFAULT_TUPLES 1000000.0
 
+/* What a rollup has not counted yet, likewise. */
+#define DEFAULT_TAIL_TUPLES 10000.0
+
 /*
  * What finding the offsets of a window costs, some round trips, and what
  * receiving and decoding a message costs, in the planner's units: about 2 ms
@@ -41,7 +44,16 @@ typedef struct KafkaPlanState
 	KafkaTableOptions *table;
 	KafkaPushdownColumns columns;
 	bool is_for_batch; /* the plan's scans will read messages in memory */
+	FuncExpr *tail;    /* kafka.in_tail, which decides alone what is read; NULL
+						* where the scan has no such condition */
 } KafkaPlanState;
+
+/* Do conditions bound what is read? */
+static bool
+can_be_bounded(const KafkaPlanState *state)
+{
+	return !state->is_for_batch && state->tail == NULL;
+}
 
 KafkaPushdownColumns
 kafka_pushdown_columns(Index relid, const KafkaColumnOptions *columns,
@@ -92,8 +104,11 @@ kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 	table_close(rel, NoLock);
 	baserel->fdw_private = state;
 
-	state->is_for_batch = batch_messages >= 0;
-	if (state->is_for_batch)
+	state->tail = kafka_tail_find(baserel->relid, baserel->baserestrictinfo);
+	state->is_for_batch = batch_messages >= 0 && state->tail == NULL;
+	if (state->tail != NULL)
+		baserel->tuples = DEFAULT_TAIL_TUPLES;
+	else if (state->is_for_batch)
 		baserel->tuples = Max(batch_messages, 1.0);
 	else if (baserel->tuples <= 0)
 		baserel->tuples = DEFAULT_TUPLES;
@@ -119,7 +134,7 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
 
-		if (!state->is_for_batch &&
+		if (can_be_bounded(state) &&
 			kafka_pushdown_understands(&state->columns, rinfo->clause))
 			understood = lappend(understood, rinfo);
 	}
@@ -136,7 +151,7 @@ estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
 		messages * (cpu_tuple_cost * MESSAGE_CPU_FACTOR + qual_cost.per_tuple);
 
 	/* It would be refused; a join may have a way to bound it. */
-	if (state->table->require_bounds && !state->is_for_batch &&
+	if (state->table->require_bounds && can_be_bounded(state) &&
 		understood == NIL)
 		*total_cost += disable_cost;
 }
@@ -189,6 +204,8 @@ collect_outer_relids(PlannerInfo *root, RelOptInfo *baserel)
 	List *sets = NIL;
 	ListCell *lc;
 
+	if (state->tail != NULL)
+		return NIL;
 	if (baserel->has_eclass_joins)
 		clauses =
 			list_concat(clauses, generate_implied_equalities_for_column(
@@ -289,6 +306,29 @@ typedef struct ScanColumns
 	int filter_count;
 	List *scan_tlist; /* NIL: the scan tuple is the table's row */
 } ScanColumns;
+
+/*
+ * Of the tail of a rollup those columns that decide whether a run counts a
+ * message are decoded, too, and all at once: a bad message is left out.
+ */
+static ScanColumns
+choose_tail_columns(RelOptInfo *baserel, const FuncExpr *tail, List *clauses,
+					TupleDesc tupdesc)
+{
+	ScanColumns result = {0};
+	Bitmapset *attrs = NULL;
+	bool irregular = false;
+
+	for (int i = KAFKA_TAIL_COLUMNS; i < list_length(tail->args); i++)
+		pull_varattnos(list_nth(tail->args, i), baserel->relid, &attrs);
+	pull_varattnos((Node *) clauses, baserel->relid, &attrs);
+	pull_varattnos((Node *) baserel->reltarget->exprs, baserel->relid,
+				   &attrs);
+	result.attnums = append_attnums(NIL, attrs, &irregular);
+	if (bms_is_member(-FirstLowInvalidHeapAttributeNumber, attrs))
+		result.attnums = all_attnums(tupdesc);
+	return result;
+}
 
 /*
  * Decides which columns the scan gives and in which order.
@@ -423,13 +463,27 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	List *clauses = extract_actual_clauses(scan_clauses, false);
 	List *exprs = NIL;
 	List *condition;
+	char *tail_of = "";
 	ScanColumns columns;
 	Relation rel;
 	List *private;
 
-	condition = kafka_pushdown_build(&state->columns, clauses, &exprs);
 	rel = table_open(foreigntableid, NoLock);
-	columns = choose_columns(baserel, clauses, tlist, RelationGetDescr(rel));
+	if (state->tail != NULL)
+	{
+		condition = NIL;
+		clauses = list_delete_ptr(clauses, state->tail);
+		columns = choose_tail_columns(baserel, state->tail, clauses,
+									  RelationGetDescr(rel));
+		exprs = list_copy_tail(state->tail->args, KAFKA_TAIL_FIRST_CHECK);
+		tail_of = kafka_tail_get_rollup(state->tail);
+	}
+	else
+	{
+		condition = kafka_pushdown_build(&state->columns, clauses, &exprs);
+		columns =
+			choose_columns(baserel, clauses, tlist, RelationGetDescr(rel));
+	}
 	table_close(rel, NoLock);
 
 	/* In the order of KafkaScanPrivate. */
@@ -439,6 +493,7 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 						 makeBoolean(limit_ends_scan(root)));
 	private = lappend(private,
 					  makeBoolean(may_decode_hidden_rows(root, scan_clauses)));
+	private = lappend(private, makeString(tail_of));
 	return make_foreignscan(tlist, clauses, baserel->relid, exprs, private,
 							columns.scan_tlist, NIL, outer_plan);
 }

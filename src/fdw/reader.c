@@ -276,13 +276,20 @@ void
 kafka_reader_start_from(KafkaReader *reader, const KafkaReaderStart *starts,
 						int nstarts)
 {
+	reader->has_no_limit = true;
+	kafka_reader_start_limited_from(reader, starts, nstarts);
+}
+
+void
+kafka_reader_start_limited_from(KafkaReader *reader,
+								const KafkaReaderStart *starts, int nstarts)
+{
 	MemoryContext caller;
 	int total = 0;
 
 	kafka_reader_stop(reader);
 	if (reader->client == NULL)
 		lend_client(reader, KAFKA_FOR_SEEKS);
-	reader->has_no_limit = true;
 	caller = MemoryContextSwitchTo(reader->scan_context);
 	for (int t = 0; t < reader->ntopics; t++)
 		total += reader->topics[t]->nparts;

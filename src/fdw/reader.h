@@ -131,6 +131,11 @@ extern void kafka_reader_start_from(KafkaReader *reader,
 									const KafkaReaderStart *starts,
 									int nstarts);
 
+/* The same for a query's scan, to which kafka_fdw.max_scan_bytes applies. */
+extern void kafka_reader_start_limited_from(KafkaReader *reader,
+											const KafkaReaderStart *starts,
+											int nstarts);
+
 /*
  * The position reached in a partition since kafka_reader_start_from: all that
  * is below it has been handed out, or is known not to exist.  When the

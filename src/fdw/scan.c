@@ -8,7 +8,8 @@
  * topics' ends, computes the bounds anew, and repeats the time lookups.
  *
  * A scan that is begun while a batch is armed for its table reads that instead;
- * see batch_scan.c.
+ * see batch_scan.c.  One with the condition kafka.in_tail reads the tail of a
+ * rollup; see tail_scan.c.
  *
  * IDENTIFICATION
  *		src/fdw/scan.c
@@ -36,7 +37,7 @@ check_required_bounds(const KafkaScanState *scan)
 	 * is demanded all the same, and the rows are those of pushdown on.
 	 */
 	if (!scan->table->require_bounds || scan->condition != NIL ||
-		scan->has_limit)
+		scan->has_limit || scan->tail_of != NULL)
 		return;
 	ereport(
 		ERROR,
@@ -62,9 +63,13 @@ kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 		kafka_option_read_columns(scan->table, RelationGetDescr(scan->rel));
 	scan->condition = list_nth(private, KafkaScanPrivateCondition);
 	scan->has_limit = boolVal(list_nth(private, KafkaScanPrivateHasLimit));
+	scan->tail_of = strVal(list_nth(private, KafkaScanPrivateTail));
+	if (scan->tail_of[0] == '\0')
+		scan->tail_of = NULL;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	scan->batch = kafka_batch_armed_for(RelationGetRelid(scan->rel));
+	if (scan->tail_of == NULL)
+		scan->batch = kafka_batch_armed_for(RelationGetRelid(scan->rel));
 	if (scan->batch)
 	{
 		kafka_batch_scan_begin(node, scan);
@@ -98,6 +103,8 @@ open_scan(ForeignScanState *node, KafkaScanState *scan)
 									   reading_user(node), query);
 	scan->reader->reads_once = bms_is_empty(plan->scan.plan.allParam);
 	scan->reader->may_stop_early = scan->has_limit;
+	if (scan->tail_of != NULL)
+		kafka_tail_scan_open(node, scan, reading_user(node));
 	scan->slot =
 		kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor, scan,
 						  plan->fdw_private, &scan->reader->rejected);
@@ -129,12 +136,17 @@ compute_bounds(KafkaScanState *scan, KafkaBounds *bounds)
 static void
 start_scan(KafkaScanState *scan)
 {
-	/* Large; off the stack, which may be deep in an executor tree. */
-	KafkaBounds *bounds = palloc(sizeof(KafkaBounds));
+	if (scan->tail_of != NULL)
+		kafka_tail_scan_start(scan);
+	else
+	{
+		/* Large; off the stack, which may be deep in an executor tree. */
+		KafkaBounds *bounds = palloc(sizeof(KafkaBounds));
 
-	compute_bounds(scan, bounds);
-	kafka_reader_start(scan->reader, bounds);
-	pfree(bounds);
+		compute_bounds(scan, bounds);
+		kafka_reader_start(scan->reader, bounds);
+		pfree(bounds);
+	}
 	scan->parts_read = Max(scan->parts_read, scan->reader->nparts);
 	scan->started = true;
 }
@@ -153,6 +165,8 @@ kafkaIterateForeignScan(ForeignScanState *node)
 			open_scan(node, scan);
 		start_scan(scan);
 	}
+	if (scan->tail)
+		return kafka_tail_scan_next(scan);
 	ExecClearTuple(scan->slot);
 	while (kafka_reader_next(scan->reader, &message))
 	{

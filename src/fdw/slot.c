@@ -337,7 +337,7 @@ plan_stages(const KafkaScanState *scan, const List *private)
 	maker.has_scan_tlist =
 		boolVal(list_nth(private, KafkaScanPrivateHasScanTlist));
 	maker.is_discreet = boolVal(list_nth(private, KafkaScanPrivateIsDiscreet));
-	maker.is_for_batch = scan->batch != NULL;
+	maker.is_for_batch = scan->batch != NULL || scan->tail != NULL;
 	return maker;
 }
 

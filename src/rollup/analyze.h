@@ -53,6 +53,15 @@ typedef struct KafkaAnalysis
 	Node *time;             /* what it is made of, a part of bucket->expr */
 } KafkaAnalysis;
 
+/* What a message is judged by, over the source row: the columns of the view. */
+typedef struct KafkaCheckNodes
+{
+	Node *passes;
+	Node *time;
+	Node *key_hash;
+	Node *bucket; /* not of the view: NULL unless it is of the source alone */
+} KafkaCheckNodes;
+
 /* ----------------------------------------------------------------
  * analyze.c
  * ----------------------------------------------------------------
@@ -148,6 +157,42 @@ extern KafkaRollupSpec *
 kafka_analysis_generate(const KafkaAnalysis *analysis,
 						const KafkaRollupChecks *checks);
 
+/*
+ * The select list of these targets over the columns of relations, as text
+ * without SELECT.
+ */
+extern char *kafka_analysis_deparse_list(List *relations, List *targets);
+
+/*
+ * SELECT: the query's result, made of states in the rows of from, a FROM item
+ * without alias that has storage's columns.
+ */
+extern char *kafka_analysis_generate_final(const KafkaAnalysis *analysis,
+										   KafkaRollupSpec *spec,
+										   const char *from);
+
+/*
+ * A state's merge, of params: the states of its aggregate that are stored, and
+ * then those that are new.  Of its column's type.
+ */
+extern Node *kafka_analysis_make_merge(const KafkaRollupSpec *spec,
+									   const KafkaAggregateUse *use, int state,
+									   Node **params);
+
+/* Appends SQL to a text in which %1$s is a place, as format() reads it. */
+extern void kafka_analysis_append_sql(StringInfo text, const char *sql);
+
+/* ----------------------------------------------------------------
+ * live.c
+ * ----------------------------------------------------------------
+ */
+
+/* SELECT: of the live view, in which %1$s is storage; see final_sql. */
+extern char *kafka_analysis_generate_live(const KafkaAnalysis *analysis,
+										  KafkaRollupSpec *spec,
+										  const char *name,
+										  const KafkaCheckNodes *checks);
+
 /* ----------------------------------------------------------------
  * states.c
  * ----------------------------------------------------------------
@@ -157,14 +202,26 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 extern char *kafka_analysis_generate_states(const KafkaAnalysis *analysis,
 											const KafkaRollupSpec *spec);
 
+/*
+ * SELECT: the same columns, of the messages that meet a condition, which may
+ * use the query's tables.
+ */
+extern char *kafka_analysis_generate_tail(const KafkaAnalysis *analysis,
+										  const KafkaRollupSpec *spec,
+										  Node *condition);
+
 /* ----------------------------------------------------------------
  * checks.c
  * ----------------------------------------------------------------
  */
 
+extern KafkaCheckNodes
+kafka_analysis_make_checks(const KafkaAnalysis *analysis,
+						   const KafkaRollupChecks *checks);
+
 /* SELECT: of the view of checks. */
 extern char *kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
-											const KafkaRollupChecks *checks);
+											const KafkaCheckNodes *nodes);
 
 /*
  * The time that a message is judged by, as an expression over the source row

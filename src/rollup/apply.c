@@ -16,6 +16,12 @@
  * transaction has left waiting run as the caller, and those of the owner's
  * tables do not wait to run as somebody else.
  *
+ * Messages of buckets that have been removed (prune.c) must not bring these
+ * back.  That there are some shows in the states, before they are merged; only
+ * then it is asked which, they are put aside, and the states are computed
+ * anew.  They are dead letters, but not bad: nothing is wrong with them, nor
+ * with the rollup, and the circuit does not open for them.
+ *
  * Aggregating and merging are two statements, since the batch may be seen by
  * the first alone: the states of the batch go into a tuplestore, which the
  * merging statement reads under the name kafka_rollup_new_rows.
@@ -28,6 +34,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fdw/guard.h"
 #include "lib/stringinfo.h"
@@ -38,6 +45,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 /* The merging statement. */
@@ -52,8 +60,11 @@ typedef struct StatesAttempt
 {
 	KafkaApply *apply;
 	KafkaBatch *batch;
+	KafkaIsolation *isolation;
 	Tuplestorestate *store;
 	int64 rows_selected;
+	int bucket_column; /* of the states; 0 where no bucket was removed */
+	bool meets_pruned; /* a row is of one that was */
 } StatesAttempt;
 
 /* ----------------------------------------------------------------
@@ -121,7 +132,7 @@ describe_trip(const KafkaBatch *batch, int nfaults, bool exhausted)
 	{
 		const KafkaBatchEntry *entry = &batch->entries[i];
 
-		if (!kafka_batch_is_fault(entry))
+		if (!kafka_batch_is_fault(entry) || entry->stage == KAFKA_STAGE_PRUNED)
 			continue;
 		appendStringInfo(
 			&text, "; the first: topic \"%s\", partition %d, offset %lld: %s",
@@ -191,12 +202,29 @@ keep_row(TupleTableSlot *slot, void *arg)
 {
 	StatesAttempt *attempt = (StatesAttempt *) arg;
 	bool isnull;
-	Datum count =
+	Datum value =
 		slot_getattr(slot, slot->tts_tupleDescriptor->natts, &isnull);
 
 	if (!isnull)
-		attempt->rows_selected += DatumGetInt64(count);
+		attempt->rows_selected += DatumGetInt64(value);
+	if (attempt->bucket_column > 0)
+	{
+		value = slot_getattr(slot, attempt->bucket_column, &isnull);
+		if (!isnull && DatumGetTimestampTz(value) <
+						   attempt->apply->task->rollup->pruned_until)
+			attempt->meets_pruned = true;
+	}
 	tuplestore_puttupleslot(attempt->store, slot);
+}
+
+static void
+aggregate(StatesAttempt *attempt)
+{
+	attempt->rows_selected = 0;
+	attempt->meets_pruned = false;
+	attempt->store = tuplestore_begin_heap(false, false, work_mem);
+	kafka_evaluation_run(attempt->apply->states, attempt->batch, keep_row,
+						 attempt);
 }
 
 /* Aggregates a part of a batch, and merges it into storage. */
@@ -206,19 +234,55 @@ apply_part(void *arg)
 	StatesAttempt *attempt = (StatesAttempt *) arg;
 	KafkaApply *apply = attempt->apply;
 
-	attempt->rows_selected = 0;
-	attempt->store = tuplestore_begin_heap(false, false, work_mem);
-	kafka_evaluation_run(apply->states, attempt->batch, keep_row, attempt);
+	aggregate(attempt);
+	if (attempt->meets_pruned)
+	{
+		int count = kafka_prune_put_aside(apply->task->rollup, attempt->batch);
+
+		/* They are not bad. */
+		if (attempt->isolation->aside_allowed <= PG_INT32_MAX)
+			attempt->isolation->aside_allowed += count;
+		tuplestore_end(attempt->store);
+		aggregate(attempt);
+		if (attempt->meets_pruned)
+			/* the same expression over the same rows: this cannot happen */
+			elog(ERROR, "a message of a removed bucket was not found");
+	}
 	apply->result.groups += run_upsert(apply, attempt->store);
 	tuplestore_end(attempt->store);
 	apply->result.rows_selected += attempt->rows_selected;
+}
+
+/* The bucket's column of the states, 0 where no bucket has been removed. */
+static int
+find_bucket_column(const KafkaApply *apply)
+{
+	const KafkaRollup *rollup = apply->task->rollup;
+	TupleDesc desc;
+
+	if (!apply->task->refuses_pruned || rollup->bucket_column == NULL ||
+		rollup->pruned_until == DT_NOBEGIN)
+		return 0;
+	desc = kafka_evaluation_descriptor(apply->states);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (strcmp(NameStr(column->attname), rollup->bucket_column) == 0 &&
+			(column->atttypid == TIMESTAMPOID ||
+			 column->atttypid == TIMESTAMPTZOID))
+			return i + 1;
+	}
+	return 0;
 }
 
 /* Applies all that is not put aside; false when too much is in the end. */
 static bool
 apply_states(KafkaApply *apply, KafkaBatch *batch, int64 aside_allowed)
 {
-	StatesAttempt attempt = {.apply = apply, .batch = batch};
+	StatesAttempt attempt = {.apply = apply,
+							 .batch = batch,
+							 .bucket_column = find_bucket_column(apply)};
 	KafkaIsolation isolation = {.batch = batch,
 								.work = apply_part,
 								.arg = &attempt,
@@ -226,10 +290,20 @@ apply_states(KafkaApply *apply, KafkaBatch *batch, int64 aside_allowed)
 								.aside_allowed = aside_allowed,
 								.passed = apply->passed};
 
+	attempt.isolation = &isolation;
 	kafka_isolate_run(&isolation, 0, batch->nentries);
 	apply->passed = isolation.passed;
 	apply->exhausted |= isolation.exhausted;
 	return !isolation.tripped;
+}
+
+/* The entries that were put aside and are bad. */
+static int
+count_bad(const KafkaBatch *batch)
+{
+	return batch->naside -
+		   kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE) -
+		   kafka_apply_count_stage(batch, KAFKA_STAGE_PRUNED);
 }
 
 /* Applies some entries of the batch again; false when too many are bad. */
@@ -272,15 +346,14 @@ apply_promoted(KafkaApply *apply)
 	indexes = kafka_check_promote(apply, &count);
 	if (count == 0)
 		return true;
-	nfaults =
-		batch->naside - kafka_apply_count_stage(batch, KAFKA_STAGE_DUPLICATE);
+	nfaults = count_bad(batch);
 	part = kafka_batch_create(batch->relid);
 	while (applied && count > 0)
 	{
 		CHECK_FOR_INTERRUPTS();
 		applied = apply_entries(apply, part, indexes, count,
 								apply->faults_allowed - nfaults);
-		nfaults += part->naside;
+		nfaults += count_bad(part);
 		indexes = kafka_check_promote(apply, &count);
 	}
 	kafka_batch_destroy(part);
@@ -305,9 +378,8 @@ kafka_apply_count_stage(const KafkaBatch *batch, KafkaFaultStage stage)
 	return count;
 }
 
-/* SET CONSTRAINTS ALL IMMEDIATE */
-static void
-make_constraints_immediate(void)
+void
+kafka_apply_make_constraints_immediate(void)
 {
 	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
 
@@ -347,7 +419,7 @@ run_as_owner(void *arg)
 
 	SPI_connect();
 	MemoryContextSwitchTo(apply->context);
-	make_constraints_immediate();
+	kafka_apply_make_constraints_immediate();
 	kafka_catalog_become(&saved, task->userid, &task->rollup->settings);
 	applied = run_phases(apply);
 	kafka_catalog_restore_user(&saved);
@@ -417,7 +489,7 @@ kafka_apply_run(const KafkaApplyTask *task, KafkaBatch *batch,
 	result.nfaults = batch->naside - (int) result.duplicates;
 	if (result.tripped)
 		result.trip_reason =
-			describe_trip(batch, result.nfaults, apply->exhausted);
+			describe_trip(batch, count_bad(batch), apply->exhausted);
 	else
 		write_newest(apply->positions, positions);
 	MemoryContextDelete(context);
@@ -455,5 +527,6 @@ kafka_rollup_apply(const KafkaRollup *rollup, KafkaBatch *batch,
 {
 	KafkaApplyTask task = kafka_apply_task_of_rollup(rollup);
 
+	task.refuses_pruned = true;
 	return kafka_apply_run(&task, batch, positions);
 }

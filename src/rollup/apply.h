@@ -139,6 +139,8 @@ typedef struct KafkaApplyTask
 	bool has_circuit;      /* error_limit holds, and an error that all messages
 						    * raise may be the rollup's */
 	bool ignores_time;     /* late_limit and future_limit do not hold */
+	bool refuses_pruned;   /* messages of buckets that have been removed do not
+							* count */
 	KafkaKeys *known_keys; /* keys are remembered here, and not in
 						    * kafka.stored_key; NULL for the latter */
 } KafkaApplyTask;
@@ -186,6 +188,28 @@ extern KafkaApplyResult kafka_apply_run(const KafkaApplyTask *task,
 extern bool kafka_check_run(KafkaApply *apply);
 
 /*
+ * The rules of late_limit and future_limit, one by one.  A limit that is longer
+ * than times can be is none.  What is after *last_time is too far in the
+ * future; what is late by its partition's newest time must only be asked where
+ * there is a late_limit.
+ */
+extern bool kafka_check_get_last_time(const KafkaRollup *rollup,
+									  TimestampTz now,
+									  TimestampTz *last_time);
+extern bool kafka_check_has_late_limit(const KafkaRollup *rollup);
+extern bool kafka_check_is_late(const KafkaRollup *rollup,
+								const KafkaPosition *position,
+								TimestampTz time);
+
+/* A message of this time has counted. */
+extern void kafka_check_raise_newest(KafkaPosition *position, TimestampTz time,
+									 TimestampTz now);
+
+/* The record's timestamp, or what stands in for it; time may be NULL. */
+extern TimestampTz kafka_check_record_time(int64 timestamp_ms,
+										   const TimestampTz *time);
+
+/*
  * To be called when the query has run over all that is not put aside: takes
  * back messages that are, because of others for which it failed.  Returns them
  * as indexes, valid until the next call.  When it has run over these, too, the
@@ -218,6 +242,16 @@ extern KafkaPosition *kafka_check_find_position(const KafkaApply *apply,
 /* An empty set of keys in the current context, for KafkaApplyTask. */
 extern KafkaKeys *kafka_keys_create(void);
 
+/*
+ * The rule, one by one: does the set have this key at most unique_within from
+ * the time?  What is added must not be so near to another.
+ */
+extern int64 kafka_keys_get_within_us(const KafkaRollup *rollup);
+extern bool kafka_keys_has_near(const KafkaKeys *keys, const pg_uuid_t *key,
+								TimestampTz time, int64 within_us);
+extern void kafka_keys_add(KafkaKeys *keys, const pg_uuid_t *key,
+						   TimestampTz time, int64 within_us);
+
 /* Looks up what was counted before of the keys in the rows of checks. */
 extern void kafka_keys_find(KafkaApply *apply);
 
@@ -241,6 +275,60 @@ extern int kafka_apply_count_stage(const KafkaBatch *batch,
 
 /* A word for dead letters: decode, expect, late, future or query. */
 extern const char *kafka_dead_letter_stage_name(KafkaFaultStage stage);
+
+/* ----------------------------------------------------------------
+ * bucket.c: the bucket as the view of states computes it
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Buckets are of type timestamp or timestamptz, and handled as the number that
+ * is inside both, as in KafkaRollup.pruned_until.
+ */
+typedef struct KafkaBucket
+{
+	Query *rows;    /* the rollup's FROM and WHERE: a row a message */
+	FuncExpr *call; /* the bucket, over its tables */
+	Oid type;
+} KafkaBucket;
+
+/* The rollup must have a bucket; palloc'd. */
+extern KafkaBucket *kafka_bucket_read(const KafkaRollup *rollup);
+
+/*
+ * The bucket that a time is in; a smaller one has older times only.  The
+ * rollup's settings must be in force.
+ */
+extern int64 kafka_bucket_of_time(const KafkaBucket *bucket, TimestampTz time);
+
+/* The bucket that a number between two buckets belongs to: the first. */
+extern int64 kafka_bucket_of_value(const KafkaBucket *bucket, int64 value);
+
+/* A bucket as text by the current settings, palloc'd. */
+extern char *kafka_bucket_describe(const KafkaBucket *bucket, int64 value);
+
+/*
+ * SELECT: the bucket of each message that the query aggregates, palloc'd; to be
+ * read with pg_catalog in front of search_path.
+ */
+extern char *kafka_bucket_generate_rows(const KafkaBucket *bucket);
+
+/* ----------------------------------------------------------------
+ * prune.c: messages of buckets that have been removed
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Puts those of the batch's entries [start, end) aside whose bucket has been
+ * removed; how many they are.  Must run as the owner.
+ */
+extern int kafka_prune_put_aside(const KafkaRollup *rollup, KafkaBatch *batch);
+
+/*
+ * apply.c: SET CONSTRAINTS ALL IMMEDIATE, so that no trigger that is set off
+ * as somebody else waits to run as the caller.
+ */
+extern void kafka_apply_make_constraints_immediate(void);
 
 /* ----------------------------------------------------------------
  * test_message.c: messages that a test makes up

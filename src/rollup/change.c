@@ -107,6 +107,7 @@ change_options(const KafkaRollup *rollup, const Jsonb *given)
 	/* Checked with the nulls, whose keys may be wrong too. */
 	options = kafka_rollup_read_options(DatumGetJsonbP(merged));
 	refuse_other_key(rollup, &options);
+	kafka_prune_prepare(&options, rollup->bucket_column, rollup->storage);
 
 	values[0] = Int32GetDatum(rollup->rollup_id);
 	values[1] = DirectFunctionCall1(jsonb_strip_nulls, merged);
@@ -163,6 +164,7 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		report_null("name");
+	kafka_rollup_check_writable("kafka.alter_rollup()");
 	if (!PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -190,8 +192,8 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 static List *
 lock_relations(const KafkaRollup *rollup)
 {
-	Oid all[] = {rollup->relation, rollup->checks, rollup->states,
-				 rollup->definition, rollup->storage};
+	Oid all[] = {rollup->relation, rollup->live,       rollup->checks,
+				 rollup->states,   rollup->definition, rollup->storage};
 	List *relations = NIL;
 	int i;
 
@@ -266,6 +268,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		report_null("name");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	kafka_rollup_check_writable("kafka.drop_rollup()");
 
 	SPI_connect();
 	rollup = kafka_rollup_get_locked(name, if_exists);
@@ -277,6 +280,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
+	kafka_shadow_drop_of(rollup);
 	kafka_rollup_check_droppable(rollup);
 	relations = lock_relations(rollup);
 	drop_relations(relations, true, cascade);
@@ -343,6 +347,7 @@ kafka_take_over(PG_FUNCTION_ARGS)
 	ListCell *cell;
 	int32 count = 0;
 
+	kafka_rollup_check_writable("kafka.take_over()");
 	SPI_connect();
 	if (PG_ARGISNULL(0))
 		ids = kafka_rollup_list_runnable();

@@ -47,16 +47,14 @@ enum
  * ----------------------------------------------------------------
  */
 
-/* The record's timestamp, or what stands in for it. */
-static TimestampTz
-record_time(const KafkaBatchEntry *entry, const KafkaCheckedRow *row)
+TimestampTz
+kafka_check_record_time(int64 timestamp_ms, const TimestampTz *time)
 {
 	int64 moment;
 
-	if (entry->timestamp_ms >= 0 &&
-		kafka_moment_from_kafka(entry->timestamp_ms, &moment))
+	if (timestamp_ms >= 0 && kafka_moment_from_kafka(timestamp_ms, &moment))
 		return moment;
-	return row->has_time ? row->time : GetCurrentTransactionStartTimestamp();
+	return time != NULL ? *time : GetCurrentTransactionStartTimestamp();
 }
 
 static void
@@ -79,7 +77,9 @@ keep_check(TupleTableSlot *slot, void *arg)
 	row->has_key = !isnull;
 	if (!isnull)
 		row->key = *DatumGetUUIDP(value);
-	row->recorded_at = record_time(&batch->entries[batch->current], row);
+	row->recorded_at =
+		kafka_check_record_time(batch->entries[batch->current].timestamp_ms,
+								row->has_time ? &row->time : NULL);
 	row->seen = true;
 }
 
@@ -131,6 +131,40 @@ add_interval(TimestampTz time, const Interval *interval)
 							IntervalPGetDatum(interval)));
 }
 
+bool
+kafka_check_get_last_time(const KafkaRollup *rollup, TimestampTz now,
+						  TimestampTz *last_time)
+{
+	if (!rollup->has_future_limit || !is_usable_limit(&rollup->future_limit))
+		return false;
+	*last_time = add_interval(now, &rollup->future_limit);
+	return true;
+}
+
+bool
+kafka_check_has_late_limit(const KafkaRollup *rollup)
+{
+	return rollup->has_late_limit && is_usable_limit(&rollup->late_limit);
+}
+
+bool
+kafka_check_is_late(const KafkaRollup *rollup, const KafkaPosition *position,
+					TimestampTz time)
+{
+	return position->has_newest && time < position->newest &&
+		   add_interval(time, &rollup->late_limit) < position->newest;
+}
+
+void
+kafka_check_raise_newest(KafkaPosition *position, TimestampTz time,
+						 TimestampTz now)
+{
+	time = Min(time, now);
+	if (!position->has_newest || position->newest < time)
+		position->newest = time;
+	position->has_newest = true;
+}
+
 static void
 begin_judge(Judge *judge, KafkaApply *apply)
 {
@@ -140,12 +174,10 @@ begin_judge(Judge *judge, KafkaApply *apply)
 	memset(judge, 0, sizeof(Judge));
 	judge->apply = apply;
 	judge->now = GetCurrentTimestamp();
-	judge->has_late_limit = !ignores && rollup->has_late_limit &&
-							is_usable_limit(&rollup->late_limit);
-	judge->has_last_time = !ignores && rollup->has_future_limit &&
-						   is_usable_limit(&rollup->future_limit);
-	if (judge->has_last_time)
-		judge->last_time = add_interval(judge->now, &rollup->future_limit);
+	judge->has_late_limit = !ignores && kafka_check_has_late_limit(rollup);
+	judge->has_last_time =
+		!ignores &&
+		kafka_check_get_last_time(rollup, judge->now, &judge->last_time);
 }
 
 KafkaPosition *
@@ -177,24 +209,16 @@ raise_newest(Judge *judge, int index)
 {
 	const KafkaCheckedRow *row = &judge->apply->rows[index];
 	KafkaPosition *position;
-	TimestampTz time;
 
-	if (!row->has_time || (position = find_position(judge, index)) == NULL)
-		return;
-	time = Min(row->time, judge->now);
-	if (!position->has_newest || position->newest < time)
-		position->newest = time;
-	position->has_newest = true;
+	if (row->has_time && (position = find_position(judge, index)) != NULL)
+		kafka_check_raise_newest(position, row->time, judge->now);
 }
 
 static bool
 is_late(const Judge *judge, const KafkaPosition *position, TimestampTz time)
 {
-	const Interval *limit = &judge->apply->task->rollup->late_limit;
-
-	return judge->has_late_limit && position != NULL && position->has_newest &&
-		   time < position->newest &&
-		   add_interval(time, limit) < position->newest;
+	return judge->has_late_limit && position != NULL &&
+		   kafka_check_is_late(judge->apply->task->rollup, position, time);
 }
 
 static char *
@@ -332,7 +356,8 @@ has_failed(const KafkaApply *apply, int index)
 	KafkaFaultStage stage = apply->batch->entries[index].stage;
 
 	return apply->rows[index].seen &&
-		   (stage == KAFKA_STAGE_QUERY || stage == KAFKA_STAGE_DECODE);
+		   (stage == KAFKA_STAGE_QUERY || stage == KAFKA_STAGE_DECODE ||
+			stage == KAFKA_STAGE_PRUNED);
 }
 
 /*
@@ -403,7 +428,10 @@ kafka_check_remember(KafkaApply *apply)
 	kafka_keys_remember(apply);
 }
 
-/* For those at fault, by entry, in the current context. */
+/*
+ * For those at fault, by entry, in the current context.  One whose bucket has
+ * been removed will never count: the keys of others need not be kept for it.
+ */
 const pg_uuid_t **
 kafka_check_list_key_hashes(const KafkaApply *apply)
 {
@@ -420,7 +448,7 @@ kafka_check_list_key_hashes(const KafkaApply *apply)
 		pg_uuid_t *hash;
 
 		if (!kafka_batch_is_fault(&batch->entries[i]) || !row->seen ||
-			!row->has_key)
+			!row->has_key || batch->entries[i].stage == KAFKA_STAGE_PRUNED)
 			continue;
 		hash = palloc(sizeof(pg_uuid_t));
 		*hash = row->key;

@@ -407,15 +407,15 @@ make_selected(const KafkaAnalysis *analysis)
 	return (Node *) exists;
 }
 
-char *
-kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
-							   const KafkaRollupChecks *checks)
+KafkaCheckNodes
+kafka_analysis_make_checks(const KafkaAnalysis *analysis,
+						   const KafkaRollupChecks *checks)
 {
 	Node *filter = find_source_filter(analysis);
 	Node *passes = makeBoolConst(true, false);
 	Node *time = kafka_analysis_source_time(analysis);
 	Node *key_hash = make_null(UUIDOID);
-	List *targets;
+	Node *bucket = make_null(TIMESTAMPTZOID);
 
 	if (checks->expect != NULL)
 		passes =
@@ -444,9 +444,25 @@ kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 		key_hash = make_filtered(filter, key_hash, make_null(UUIDOID));
 	}
 	time = make_filtered(filter, time, make_null(TIMESTAMPTZOID));
-	targets =
-		list_make3(makeTargetEntry((Expr *) passes, 1, "passes", false),
-				   makeTargetEntry((Expr *) time, 2, "time", false),
-				   makeTargetEntry((Expr *) key_hash, 3, "key_hash", false));
+	if (analysis->bucket != NULL &&
+		is_of_source(analysis, (Node *) analysis->bucket->expr))
+	{
+		bucket = copyObject((Node *) analysis->bucket->expr);
+		bucket = make_filtered(filter, bucket, make_null(exprType(bucket)));
+	}
+	return (KafkaCheckNodes){passes, time, key_hash, bucket};
+}
+
+char *
+kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
+							   const KafkaCheckNodes *nodes)
+{
+	List *targets = list_make3(makeTargetEntry((Expr *) nodes->passes, 1,
+											   "passes", false),
+							   makeTargetEntry((Expr *) nodes->time, 2, "time",
+											   false),
+							   makeTargetEntry((Expr *) nodes->key_hash, 3,
+											   "key_hash", false));
+
 	return deparse_select(analysis, targets);
 }

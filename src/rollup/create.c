@@ -267,12 +267,13 @@ static const char insert_rollup_sql[] =
 	"INSERT INTO kafka.stored_rollup (name, source, relation, storage,"
 	" definition, states, checks, upsert, bucket_column, bucket_width,"
 	" valid_from, late_limit, future_limit, options, search_path, time_zone,"
-	" date_style, interval_style, system_identifier, database_id)"
+	" date_style, interval_style, system_identifier, database_id, expect,"
+	" live)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-	" $15, $16, $17, $18, $19, $20)"
+	" $15, $16, $17, $18, $19, $20, $21, $22)"
 	" ON CONFLICT (name) DO NOTHING RETURNING rollup_id";
 
-#define INSERT_NARGS 20
+#define INSERT_NARGS 22
 
 typedef struct InsertArguments
 {
@@ -346,6 +347,8 @@ insert_rollup(FunctionCallInfo fcinfo, const NewRollup *new)
 	add_value(&arguments, INT8OID,
 			  Int64GetDatum((int64) GetSystemIdentifier()), false);
 	add_value(&arguments, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	add_text(&arguments, get_text(fcinfo, ARGUMENT_EXPECT));
+	add_relation(&arguments, new->relations.live);
 	if (kafka_catalog_execute(insert_rollup_sql, arguments.count,
 							  arguments.types, arguments.values,
 							  arguments.nulls) == 0)
@@ -384,6 +387,7 @@ analyze(FunctionCallInfo fcinfo, NewRollup *new)
 	checks.wants_time = !PG_ARGISNULL(ARGUMENT_LATE_LIMIT) ||
 						!PG_ARGISNULL(ARGUMENT_FUTURE_LIMIT) ||
 						checks.unique_key != NULL;
+	checks.live_name = new->place.name;
 	new->spec =
 		kafka_rollup_analyze(get_text(fcinfo, ARGUMENT_QUERY), &checks);
 }
@@ -418,12 +422,15 @@ kafka_create_rollup(PG_FUNCTION_ARGS)
 	if (new.has_start_at)
 		new.start_at = PG_GETARG_TIMESTAMPTZ(ARGUMENT_START_AT);
 	choose_schema(&new, get_text(fcinfo, ARGUMENT_NAME));
+	kafka_rollup_check_writable("kafka.create_rollup()");
 
 	SPI_connect();
 	check_names(&new);
 	analyze(fcinfo, &new);
 	positions = resolve_start(fcinfo, &new);
 	new.relations = kafka_relations_create(new.spec, &new.place);
+	kafka_prune_prepare(&new.options, new.spec->bucket_column,
+						new.relations.storage);
 	find_valid_from(&new);
 	kafka_positions_write(insert_rollup(fcinfo, &new), positions, NULL);
 	tell_joins(new.spec);

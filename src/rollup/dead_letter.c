@@ -10,7 +10,9 @@
  * A letter is tried again by itself until it has failed retry_limit times, and
  * by hand as often as one likes.  Those that were late, or came from the
  * future, are tried by hand only, and these limits then do not hold: time does
- * not mend the one, and the other's clock is to be looked at.
+ * not mend the one, and the other's clock is to be looked at.  A letter whose
+ * bucket has been removed since is late, too, whatever it was before, and for
+ * good: no retry counts it.
  *
  * IDENTIFICATION
  *		src/rollup/dead_letter.c
@@ -78,6 +80,7 @@ kafka_dead_letter_stage_name(KafkaFaultStage stage)
 		case KAFKA_STAGE_EXPECT:
 			return "expect";
 		case KAFKA_STAGE_LATE:
+		case KAFKA_STAGE_PRUNED:
 			return "late";
 		case KAFKA_STAGE_FUTURE:
 			return "future";
@@ -415,12 +418,13 @@ mark_done(Retry *retry)
 
 /*
  * What a try that failed does to a letter, by the parameters $1, retry_limit,
- * and $2, retry_delay in milliseconds.
+ * and $2, retry_delay in milliseconds, where it may be tried again at all.
  */
-#define SET_FAILED_AGAIN                                                      \
-	"attempts = d.attempts + 1, updated_at = now(), "                         \
-	"status = CASE WHEN d.attempts + 1 < $1 THEN 'retry' ELSE 'failed' END, " \
-	"retry_at = CASE WHEN d.attempts + 1 < $1 "                               \
+#define SET_FAILED_AGAIN(may_try)                               \
+	"attempts = d.attempts + 1, updated_at = now(), "           \
+	"status = CASE WHEN " may_try " AND d.attempts + 1 < $1 "   \
+	"THEN 'retry' ELSE 'failed' END, "                          \
+	"retry_at = CASE WHEN " may_try " AND d.attempts + 1 < $1 " \
 	"THEN now() + $2 * interval '1 millisecond' END "
 
 static int64
@@ -458,10 +462,10 @@ mark_failed(Retry *retry, const KafkaApplyResult *result)
 	kafka_evaluation_execute_by_index(
 		"UPDATE kafka.stored_dead_letter AS d SET stage = r.stage, "
 		"  sqlstate = r.sqlstate, message = r.message, "
-		"  key_hash = COALESCE(r.key_hash, d.key_hash), " SET_FAILED_AGAIN
-		"FROM ROWS FROM (unnest($3), unnest($4), unnest($5), unnest($6), "
-		"  unnest($7)) AS r (id, stage, sqlstate, message, key_hash) "
-		"WHERE d.id = r.id",
+		"  key_hash = COALESCE(r.key_hash, d.key_hash), " SET_FAILED_AGAIN(
+			"r.stage <> 'late'") "FROM ROWS FROM (unnest($3), unnest($4), unnest($5), unnest($6), "
+								 "  unnest($7)) AS r (id, stage, sqlstate, message, key_hash) "
+								 "WHERE d.id = r.id",
 		lengthof(types), types, values, NULL);
 	return failed;
 }
@@ -476,6 +480,7 @@ retry_batch(Retry *retry, int64 *loaded, int64 *failed)
 
 	task.has_circuit = false;
 	task.ignores_time = true;
+	task.refuses_pruned = true;
 	result = kafka_apply_run(&task, retry->batch, NULL);
 	*loaded += mark_done(retry);
 	nfailed = mark_failed(retry, &result);
@@ -568,7 +573,10 @@ kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 		}
 	}
 	if (moved_back)
+	{
 		kafka_keys_forget_all(rollup->rollup_id);
+		kafka_prune_forget(rollup->rollup_id);
+	}
 }
 
 /* ----------------------------------------------------------------
@@ -593,6 +601,7 @@ kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 						errmsg("name of the rollup is null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
+	kafka_rollup_check_writable("kafka.retry_dead_letters()");
 	SPI_connect();
 	kafka_rollup_check_enabled();
 	rollup = kafka_rollup_get_locked(name, false);
@@ -659,7 +668,7 @@ kafka_dead_letters_note_failure(const KafkaRollup *rollup, ArrayType *ids,
 	values[4] = CStringGetTextDatum(message);
 	run.messages = (int64) kafka_evaluation_execute_by_index(
 		"UPDATE kafka.stored_dead_letter AS d SET sqlstate = $4, "
-		"  message = $5, " SET_FAILED_AGAIN "WHERE d.id = ANY ($3)",
+		"  message = $5, " SET_FAILED_AGAIN("true") "WHERE d.id = ANY ($3)",
 		lengthof(types), types, values, NULL);
 	run.dead_letters = run.messages;
 	kafka_rollup_log_run(rollup, &run);

@@ -44,7 +44,8 @@ typedef struct GenerateContext
  */
 
 static void
-add_column(KafkaRollupSpec *spec, char *name, Node *expression)
+add_column(KafkaRollupSpec *spec, char *name, Node *expression,
+		   char *signature)
 {
 	KafkaRollupColumn *column = palloc(sizeof(KafkaRollupColumn));
 
@@ -52,6 +53,7 @@ add_column(KafkaRollupSpec *spec, char *name, Node *expression)
 	column->type = exprType(expression);
 	column->typmod = exprTypmod(expression);
 	column->collation = exprCollation(expression);
+	column->signature = signature;
 	spec->columns = lappend(spec->columns, column);
 }
 
@@ -100,7 +102,7 @@ add_columns(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 	{
 		TargetEntry *key = lfirst_node(TargetEntry, cell);
 
-		add_column(spec, key->resname, (Node *) key->expr);
+		add_column(spec, key->resname, (Node *) key->expr, NULL);
 		spec->key_names = lappend(spec->key_names, key->resname);
 	}
 	spec->nkeys = list_length(analysis->keys);
@@ -117,7 +119,7 @@ add_columns(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 					   is_column ? pstrdup(use->column)
 								 : choose_name(analysis, spec, use->column,
 											   number++),
-					   lfirst(state));
+					   lfirst(state), use->signature);
 	}
 }
 
@@ -154,12 +156,11 @@ make_storage_entry(const KafkaRollupSpec *spec, char *alias)
 }
 
 /*
- * The select list of these targets over storage, as text without SELECT.  A
- * query whose FROM is empty makes the text of just the list, while the names
+ * A query whose FROM is empty makes the text of just the list, while the names
  * still come from its range table.
  */
-static char *
-deparse_over_storage(const KafkaRollupSpec *spec, List *targets)
+char *
+kafka_analysis_deparse_list(List *relations, List *targets)
 {
 	static const char select[] = "SELECT";
 	Query *query = makeNode(Query);
@@ -167,8 +168,7 @@ deparse_over_storage(const KafkaRollupSpec *spec, List *targets)
 
 	query->commandType = CMD_SELECT;
 	query->canSetTag = true;
-	query->rtable = list_make2(make_storage_entry(spec, "stored"),
-							   make_storage_entry(spec, "excluded"));
+	query->rtable = relations;
 	query->jointree = makeFromExpr(NIL, NULL);
 	query->targetList = targets;
 	text = pg_get_querydef(query, false);
@@ -181,6 +181,16 @@ deparse_over_storage(const KafkaRollupSpec *spec, List *targets)
 	while (*text == ' ')
 		text++;
 	return text;
+}
+
+/* The select list of these targets over storage, as text without SELECT. */
+static char *
+deparse_over_storage(const KafkaRollupSpec *spec, List *targets)
+{
+	List *relations = list_make2(make_storage_entry(spec, "stored"),
+								 make_storage_entry(spec, "excluded"));
+
+	return kafka_analysis_deparse_list(relations, targets);
 }
 
 /* Makes an expression of exactly the type wanted. */
@@ -215,6 +225,21 @@ make_final(const KafkaRollupSpec *spec, const KafkaAggregateUse *use)
 						   use->aggref->aggtype, -1, use->final);
 }
 
+Node *
+kafka_analysis_make_merge(const KafkaRollupSpec *spec,
+						  const KafkaAggregateUse *use, int state,
+						  Node **params)
+{
+	char *text = list_nth(use->merges, state);
+	KafkaRollupColumn *column =
+		list_nth(spec->columns, use->first_column + state);
+
+	return coerce_template(kafka_template_analyze(text, params,
+												  list_length(use->states) * 2,
+												  use->schema, false),
+						   column->type, column->typmod, text);
+}
+
 /* A state's merge of what is stored and what a batch has. */
 static Node *
 make_merge(const KafkaRollupSpec *spec, const KafkaAggregateUse *use,
@@ -222,9 +247,6 @@ make_merge(const KafkaRollupSpec *spec, const KafkaAggregateUse *use,
 {
 	int count = list_length(use->states);
 	Node **params = palloc(sizeof(Node *) * count * 2);
-	char *text = list_nth(use->merges, state);
-	KafkaRollupColumn *column =
-		list_nth(spec->columns, use->first_column + state);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -232,9 +254,7 @@ make_merge(const KafkaRollupSpec *spec, const KafkaAggregateUse *use,
 		params[count + i] =
 			make_storage_column(spec, EXCLUDED, use->first_column + i);
 	}
-	return coerce_template(kafka_template_analyze(text, params, count * 2,
-												  use->schema, false),
-						   column->type, column->typmod, text);
+	return kafka_analysis_make_merge(spec, use, state, params);
 }
 
 /* Puts storage's columns in the places of group columns and aggregates. */
@@ -276,9 +296,8 @@ finalize_mutator(Node *node, GenerateContext *context)
  * ----------------------------------------------------------------
  */
 
-/* Appends SQL to a text in which %1$s is a place, as format() reads it. */
-static void
-append_sql(StringInfo text, const char *sql)
+void
+kafka_analysis_append_sql(StringInfo text, const char *sql)
 {
 	for (; *sql != '\0'; sql++)
 	{
@@ -288,8 +307,9 @@ append_sql(StringInfo text, const char *sql)
 	}
 }
 
-static char *
-generate_final(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
+char *
+kafka_analysis_generate_final(const KafkaAnalysis *analysis,
+							  KafkaRollupSpec *spec, const char *from)
 {
 	GenerateContext context = {analysis, spec};
 	StringInfoData text;
@@ -308,8 +328,8 @@ generate_final(const KafkaAnalysis *analysis, KafkaRollupSpec *spec)
 	}
 	initStringInfo(&text);
 	appendStringInfoString(&text, "SELECT ");
-	append_sql(&text, deparse_over_storage(spec, targets));
-	appendStringInfoString(&text, " FROM %1$s AS stored");
+	kafka_analysis_append_sql(&text, deparse_over_storage(spec, targets));
+	appendStringInfo(&text, " FROM %s AS stored", from);
 	return text.data;
 }
 
@@ -322,7 +342,7 @@ append_names(StringInfo text, const KafkaRollupSpec *spec, int count)
 		KafkaRollupColumn *column = list_nth(spec->columns, i);
 
 		appendStringInfoString(text, i > 0 ? ", " : "");
-		append_sql(text, quote_identifier(column->name));
+		kafka_analysis_append_sql(text, quote_identifier(column->name));
 	}
 }
 
@@ -363,9 +383,9 @@ generate_upsert(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 			List *targets = list_make1(makeTargetEntry(merge, 1, NULL, false));
 
 			appendStringInfoString(&text, separator);
-			append_sql(&text, quote_identifier(column->name));
+			kafka_analysis_append_sql(&text, quote_identifier(column->name));
 			appendStringInfoString(&text, " = ");
-			append_sql(&text, deparse_over_storage(spec, targets));
+			kafka_analysis_append_sql(&text, deparse_over_storage(spec, targets));
 			separator = ", ";
 		}
 	}
@@ -425,6 +445,7 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 	KafkaRollupSpec *spec = palloc0(sizeof(KafkaRollupSpec));
 	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
 	Node *time = kafka_analysis_source_time(analysis);
+	KafkaCheckNodes nodes;
 
 	spec->source = analysis->source;
 	spec->has_join = analysis->has_join;
@@ -432,7 +453,7 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 	add_columns(analysis, spec);
 	spec->definition_sql = pg_get_querydef(copyObject(analysis->query), false);
 	spec->states_sql = kafka_analysis_generate_states(analysis, spec);
-	spec->final_sql = generate_final(analysis, spec);
+	spec->final_sql = kafka_analysis_generate_final(analysis, spec, "%1$s");
 	spec->upsert_sql = generate_upsert(analysis, spec);
 	if (analysis->bucket != NULL)
 	{
@@ -443,8 +464,13 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 	if (time != NULL)
 		spec->time_sql = kafka_analysis_deparse_source(analysis, time);
 	AtEOXact_GUC(true, level);
+	nodes = kafka_analysis_make_checks(analysis, checks);
 	if (checks->expect != NULL || checks->unique_key != NULL ||
 		checks->wants_time)
-		spec->checks_sql = kafka_analysis_generate_checks(analysis, checks);
+		spec->checks_sql = kafka_analysis_generate_checks(analysis, &nodes);
+	if (checks->live_name != NULL)
+		spec->live_sql =
+			kafka_analysis_generate_live(analysis, spec, checks->live_name,
+										 &nodes);
 	return spec;
 }

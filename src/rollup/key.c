@@ -99,13 +99,19 @@ kafka_keys_create(void)
 	return keys;
 }
 
-static int64
-get_within_us(const KafkaApply *apply)
+int64
+kafka_keys_get_within_us(const KafkaRollup *rollup)
 {
-	int64 within_ms = apply->task->rollup->options.unique_within_ms;
+	int64 within_ms = rollup->options.unique_within_ms;
 
 	/* Wider than time is long: everything is in three slots. */
 	return Min(within_ms, PG_INT64_MAX / 4000) * 1000;
+}
+
+static int64
+get_within_us(const KafkaApply *apply)
+{
+	return kafka_keys_get_within_us(apply->task->rollup);
 }
 
 static KeyPlace
@@ -119,15 +125,51 @@ make_place(const pg_uuid_t *key, TimestampTz time, int64 within_us)
 }
 
 static void
-add_counted(KafkaApply *apply, const pg_uuid_t *key, TimestampTz seen_at,
-			int owner)
+add_counted(KafkaKeys *keys, const pg_uuid_t *key, TimestampTz seen_at,
+			int64 within_us, int owner)
 {
-	KeyPlace place = make_place(key, seen_at, get_within_us(apply));
+	KeyPlace place = make_place(key, seen_at, within_us);
 	CountedKey *counted =
-		hash_search(apply->keys->counted, &place, HASH_ENTER, NULL);
+		hash_search(keys->counted, &place, HASH_ENTER, NULL);
 
 	counted->seen_at = seen_at;
 	counted->owner = owner;
+}
+
+/* The counted message that one with this key and time repeats, or NULL. */
+static CountedKey *
+find_near(const KafkaKeys *keys, const pg_uuid_t *key, TimestampTz time,
+		  int64 within_us)
+{
+	KeyPlace place = make_place(key, time, within_us);
+	int64 middle = place.slot;
+	int64 distance;
+
+	for (place.slot = middle - 1; place.slot <= middle + 1; place.slot++)
+	{
+		CountedKey *counted =
+			hash_search(keys->counted, &place, HASH_FIND, NULL);
+
+		if (counted != NULL &&
+			!pg_sub_s64_overflow(time, counted->seen_at, &distance) &&
+			distance <= within_us && distance >= -within_us)
+			return counted;
+	}
+	return NULL;
+}
+
+bool
+kafka_keys_has_near(const KafkaKeys *keys, const pg_uuid_t *key,
+					TimestampTz time, int64 within_us)
+{
+	return find_near(keys, key, time, within_us) != NULL;
+}
+
+void
+kafka_keys_add(KafkaKeys *keys, const pg_uuid_t *key, TimestampTz time,
+			   int64 within_us)
+{
+	add_counted(keys, key, time, within_us, -1);
 }
 
 /* The counted message that an entry repeats, NULL for none. */
@@ -135,23 +177,9 @@ static CountedKey *
 find_counted(const KafkaApply *apply, int index)
 {
 	const KafkaCheckedRow *row = &apply->rows[index];
-	int64 within_us = get_within_us(apply);
-	KeyPlace place = make_place(&row->key, row->recorded_at, within_us);
-	int64 middle = place.slot;
-	int64 distance;
 
-	for (place.slot = middle - 1; place.slot <= middle + 1; place.slot++)
-	{
-		CountedKey *counted =
-			hash_search(apply->keys->counted, &place, HASH_FIND, NULL);
-
-		if (counted != NULL &&
-			!pg_sub_s64_overflow(row->recorded_at, counted->seen_at,
-								 &distance) &&
-			distance <= within_us && distance >= -within_us)
-			return counted;
-	}
-	return NULL;
+	return find_near(apply->keys, &row->key, row->recorded_at,
+					 get_within_us(apply));
 }
 
 /* An entry that has failed has not counted its key. */
@@ -221,7 +249,8 @@ kafka_keys_claim(KafkaApply *apply, int index)
 			enqueue(apply->queues, counted->owner, index);
 		return false;
 	}
-	add_counted(apply, &row->key, row->recorded_at, index);
+	add_counted(apply->keys, &row->key, row->recorded_at,
+				get_within_us(apply), index);
 	return true;
 }
 
@@ -276,7 +305,8 @@ advance(KafkaApply *apply, int group)
 		queues->first[group] = queues->next[index];
 		if (counted != NULL)
 			continue; /* a repeat for good: that one is in storage */
-		add_counted(apply, &row->key, row->recorded_at, index);
+		add_counted(apply->keys, &row->key, row->recorded_at,
+					get_within_us(apply), index);
 		kafka_batch_take_back(apply->batch, index);
 		kafka_keys_add_promoted(apply, index);
 		return true;
@@ -405,8 +435,8 @@ read_counted(KafkaApply *apply, const KeyArrays *arrays)
 		Datum key = SPI_getbinval(tuple, desc, 1, &isnull);
 		Datum seen_at = SPI_getbinval(tuple, desc, 2, &isnull);
 
-		add_counted(apply, DatumGetUUIDP(key), DatumGetTimestampTz(seen_at),
-					-1);
+		add_counted(apply->keys, DatumGetUUIDP(key),
+					DatumGetTimestampTz(seen_at), get_within_us(apply), -1);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

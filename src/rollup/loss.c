@@ -149,6 +149,8 @@ restart_position(LossSearch *search, const KafkaPosition *position,
 	append_offset(search, position);
 	next->next_offset = part->start;
 	next->last_offset = -1;
+	next->has_last_time = false;
+	next->end_offset = part->end;
 }
 
 static void

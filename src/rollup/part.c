@@ -102,7 +102,7 @@ static void
 check_owners(const KafkaRollup *rollup, IsPartRight is_right)
 {
 	Oid parts[] = {rollup->storage, rollup->definition, rollup->states,
-				   rollup->checks};
+				   rollup->checks, rollup->live};
 	char *owner = GetUserNameFromId(rollup->owner, false);
 	StringInfoData names;
 	StringInfoData remedy;

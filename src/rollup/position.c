@@ -77,6 +77,12 @@ make_positions(int capacity)
 	return positions;
 }
 
+KafkaPositions *
+kafka_positions_create(void)
+{
+	return make_positions(0);
+}
+
 /* The new position has read nothing yet; there must be none of that place. */
 KafkaPosition *
 kafka_positions_add(KafkaPositions *positions, const char *topic,
@@ -101,6 +107,7 @@ kafka_positions_add(KafkaPositions *positions, const char *topic,
 	position->partition = partition;
 	position->next_offset = next_offset;
 	position->last_offset = -1;
+	position->end_offset = -1;
 	position->newest_key = DT_NOBEGIN;
 	position->newest_key_read_at = DT_NOBEGIN;
 	return position;
@@ -135,6 +142,41 @@ kafka_positions_equal(const KafkaPositions *a, const KafkaPositions *b)
 			x->next_offset != y->next_offset ||
 			x->last_offset != y->last_offset)
 			return false;
+	}
+	return true;
+}
+
+/* Could both have read the same messages, as far as they say? */
+static bool
+has_same_last(const KafkaPosition *a, const KafkaPosition *b)
+{
+	return a->last_offset < 0 || b->last_offset < 0 ||
+		   (a->last_offset == b->last_offset &&
+			a->last_digest == b->last_digest);
+}
+
+bool
+kafka_positions_merge(KafkaPositions *positions, const KafkaPositions *others)
+{
+	if (positions->count != others->count)
+		return false;
+	for (int i = 0; i < positions->count; i++)
+	{
+		const KafkaPosition *x = &positions->list[i];
+		const KafkaPosition *y = &others->list[i];
+
+		if (compare_place(x->topic, x->partition, y) != 0 ||
+			x->next_offset != y->next_offset || !has_same_last(x, y))
+			return false;
+	}
+	for (int i = 0; i < positions->count; i++)
+	{
+		KafkaPosition *position = &positions->list[i];
+
+		if (position->last_offset >= 0)
+			continue;
+		position->last_offset = others->list[i].last_offset;
+		position->last_digest = others->list[i].last_digest;
 	}
 	return true;
 }
@@ -269,6 +311,9 @@ read_row(KafkaPositions *positions, HeapTuple tuple, TupleDesc desc)
 	position->has_newest = !isnull;
 	position->newest = isnull ? 0 : DatumGetTimestampTz(newest);
 	position->lost_messages = get_int64(tuple, desc, 7, 0);
+	position->last_time = get_time(tuple, desc, 10);
+	position->has_last_time = !TIMESTAMP_NOT_FINITE(position->last_time);
+	position->end_offset = get_int64(tuple, desc, 11, -1);
 	pfree(topic);
 }
 
@@ -282,8 +327,8 @@ kafka_positions_read(int32 rollup_id)
 
 	count = kafka_catalog_execute(
 		"SELECT topic, kafka_partition, next_offset, last_offset, "
-		"last_digest, newest, lost_messages, newest_key, newest_key_read_at "
-		"FROM kafka.stored_position "
+		"last_digest, newest, lost_messages, newest_key, newest_key_read_at, "
+		"last_time, end_offset FROM kafka.stored_position "
 		"WHERE rollup_id = $1 ORDER BY topic COLLATE \"C\", kafka_partition",
 		1, types, values, NULL);
 	positions = make_positions((int) count);
@@ -305,6 +350,8 @@ enum
 	COLUMN_LOST_MESSAGES,
 	COLUMN_NEWEST_KEY,
 	COLUMN_NEWEST_KEY_READ_AT,
+	COLUMN_LAST_TIME,
+	COLUMN_END_OFFSET,
 	COLUMN_COUNT
 };
 
@@ -318,12 +365,14 @@ static const Oid element_types[COLUMN_COUNT] = {TEXTOID,       INT4OID,
 												INT8OID,       INT8OID,
 												INT8OID,       TIMESTAMPTZOID,
 												INT8OID,       TIMESTAMPTZOID,
-												TIMESTAMPTZOID};
+												TIMESTAMPTZOID, TIMESTAMPTZOID,
+												INT8OID};
 
 static const Oid array_types[COLUMN_COUNT] =
 	{TEXTARRAYOID, INT4ARRAYOID,        INT8ARRAYOID,
 	 INT8ARRAYOID, INT8ARRAYOID,        TIMESTAMPTZARRAYOID,
-	 INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID};
+	 INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	 TIMESTAMPTZARRAYOID, INT8ARRAYOID};
 
 static void
 append_position(PositionArrays *arrays, const KafkaPosition *position)
@@ -341,6 +390,10 @@ append_position(PositionArrays *arrays, const KafkaPosition *position)
 	values[COLUMN_NEWEST_KEY] = TimestampTzGetDatum(position->newest_key);
 	values[COLUMN_NEWEST_KEY_READ_AT] =
 		TimestampTzGetDatum(position->newest_key_read_at);
+	values[COLUMN_LAST_TIME] = TimestampTzGetDatum(position->last_time);
+	values[COLUMN_END_OFFSET] = Int64GetDatum(position->end_offset);
+	nulls[COLUMN_LAST_TIME] = !position->has_last_time;
+	nulls[COLUMN_END_OFFSET] = position->end_offset < 0;
 	nulls[COLUMN_LAST_OFFSET] = position->last_offset < 0;
 	nulls[COLUMN_LAST_DIGEST] = position->last_offset < 0;
 	nulls[COLUMN_NEWEST] = !position->has_newest;
@@ -380,9 +433,12 @@ is_same_row(const KafkaPosition *a, const KafkaPosition *b)
 		   a->last_digest == b->last_digest &&
 		   a->has_newest == b->has_newest &&
 		   (!a->has_newest || a->newest == b->newest) &&
+		   a->has_last_time == b->has_last_time &&
+		   (!a->has_last_time || a->last_time == b->last_time) &&
 		   a->newest_key == b->newest_key &&
 		   a->newest_key_read_at == b->newest_key_read_at &&
-		   a->lost_messages == b->lost_messages;
+		   a->lost_messages == b->lost_messages &&
+		   a->end_offset == b->end_offset;
 }
 
 void
@@ -394,6 +450,7 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 	KafkaPositions new = *positions;
 	PositionArrays changed = {{0}};
 	PositionArrays gone = {{0}};
+	bool moved_back = false;
 
 	for (int i = 0; i < new.count; i++)
 	{
@@ -403,6 +460,8 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 
 		if (stored == NULL || !is_same_row(position, stored))
 			append_position(&changed, position);
+		if (stored == NULL || position->next_offset < stored->next_offset)
+			moved_back = true;
 	}
 	for (int i = 0; i < old.count; i++)
 	{
@@ -410,6 +469,8 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 								 old.list[i].partition) == NULL)
 			append_position(&gone, &old.list[i]);
 	}
+	if (moved_back)
+		kafka_watch_forget(rollup_id);
 	if (gone.count > 0)
 		execute_for_arrays(
 			"DELETE FROM kafka.stored_position AS p "
@@ -421,14 +482,17 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 		execute_for_arrays(
 			"INSERT INTO kafka.stored_position (rollup_id, topic, "
 			"kafka_partition, next_offset, last_offset, last_digest, newest, "
-			"lost_messages, newest_key, newest_key_read_at) SELECT $1, c.* "
-			"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) AS c "
+			"lost_messages, newest_key, newest_key_read_at, last_time, "
+			"end_offset) SELECT $1, c.* "
+			"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS c "
 			"ON CONFLICT (rollup_id, topic, kafka_partition) DO UPDATE SET "
 			"next_offset = excluded.next_offset, "
 			"last_offset = excluded.last_offset, "
 			"last_digest = excluded.last_digest, newest = excluded.newest, "
 			"lost_messages = excluded.lost_messages, "
 			"newest_key = excluded.newest_key, "
-			"newest_key_read_at = excluded.newest_key_read_at",
+			"newest_key_read_at = excluded.newest_key_read_at, "
+			"last_time = excluded.last_time, "
+			"end_offset = excluded.end_offset",
 			rollup_id, COLUMN_COUNT, &changed);
 }

@@ -21,7 +21,9 @@
 #include "access/reloptions.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_user_mapping.h"
+#include "core/moment.h"
 #include "foreign/foreign.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "rollup/run.h"
 #include "utils/acl.h"
@@ -30,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 /* A batch has no more messages once it takes this much memory. */
 #define BATCH_MAX_BYTES (64 * 1024 * 1024)
@@ -40,16 +43,16 @@
  */
 
 /*
- * Set by an invalidation of what any reader is opened by, or of everything:
- * that is what a backend is told that has been left behind by others' DDL.  So
- * it only says that it is time to compare.
+ * Counts invalidations of what any reader is opened by, or of everything: that
+ * is what a backend is told that has been left behind by others' DDL.  So it
+ * only says that it is time to compare.
  */
-static bool may_have_changed;
+static uint64 changes = 0;
 
 static void
 note_change(Datum arg, int cacheid, uint32 hash)
 {
-	may_have_changed = true;
+	changes++;
 }
 
 static void
@@ -64,7 +67,6 @@ watch_catalog(void)
 		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_change, 0);
 		CacheRegisterSyscacheCallback(USERMAPPINGOID, note_change, 0);
 	}
-	may_have_changed = false;
 }
 
 /* A user mapping's options; NIL where there is none. */
@@ -100,16 +102,71 @@ describe_origin(Oid source, Oid userid)
 					nodeToString(get_mapping_options(umid)));
 }
 
-bool
-kafka_rollup_reader_is_stale(const KafkaRollupReader *reader,
-							 const KafkaRollup *rollup)
+void
+kafka_origin_note(KafkaOrigin *origin, Oid source, Oid userid,
+				  MemoryContext context)
 {
+	uint64 seen;
+
+	watch_catalog();
 	AcceptInvalidationMessages();
-	if (!may_have_changed && rollup->owner == reader->userid)
+	seen = changes;
+	if (origin->text)
+		pfree(origin->text);
+	origin->text = NULL;
+	origin->text =
+		MemoryContextStrdup(context, describe_origin(source, userid));
+	origin->userid = userid;
+	origin->seen = seen;
+}
+
+/* A table that is gone, or not to be read any more, is another one, too. */
+bool
+kafka_origin_is_stale(KafkaOrigin *origin, Oid source, Oid userid)
+{
+	uint64 seen;
+
+	AcceptInvalidationMessages();
+	if (userid != origin->userid || get_rel_name(source) == NULL ||
+		pg_class_aclcheck(source, userid, ACL_SELECT) != ACLCHECK_OK)
+		return true;
+	seen = changes;
+	if (origin->seen == seen)
 		return false;
-	may_have_changed = false;
-	return strcmp(reader->origin,
-				  describe_origin(rollup->source, rollup->owner)) != 0;
+	if (strcmp(origin->text, describe_origin(source, userid)) != 0)
+		return true;
+	origin->seen = seen;
+	return false;
+}
+
+static void
+append_partitions(StringInfo key, const KafkaTableOptions *table)
+{
+	for (int i = 0; i < table->npartitions; i++)
+		appendStringInfo(key, " %lld-%lld",
+						 (long long) table->partitions[i].start,
+						 (long long) table->partitions[i].end);
+}
+
+/*
+ * The credentials belong to it: one role must not be shown what only another
+ * may read.  Of the table only what says which messages there are.
+ */
+char *
+kafka_rollup_reader_key(Oid source, Oid userid)
+{
+	KafkaTableOptions *table = kafka_option_read_table(source);
+	Oid umid = kafka_option_read_connection(table->serverid, userid)->umid;
+	StringInfoData key;
+
+	initStringInfo(&key);
+	appendStringInfo(&key, "%u %u", table->serverid, umid);
+	append_partitions(&key, table);
+	if (table->topic_pattern)
+		appendStringInfo(&key, " like %s", table->topic_pattern);
+	for (int i = 0; i < table->ntopics; i++)
+		appendStringInfo(&key, " %s", table->topics[i]);
+	return key.data;
 }
 
 /* ----------------------------------------------------------------
@@ -117,8 +174,8 @@ kafka_rollup_reader_is_stale(const KafkaRollupReader *reader,
  * ----------------------------------------------------------------
  */
 
-static void
-check_right(Oid source, Oid userid)
+void
+kafka_rollup_reader_check_right(Oid source, Oid userid)
 {
 	AclResult result = pg_class_aclcheck(source, userid, ACL_SELECT);
 
@@ -141,18 +198,18 @@ kafka_rollup_reader_open_table(Oid source, Oid userid)
 	KafkaTableOptions *table;
 	KafkaReader *opened;
 
-	check_right(source, userid);
+	kafka_rollup_reader_check_right(source, userid);
 	reader->context = context;
 	reader->userid = userid;
-	watch_catalog();
 	table = kafka_option_read_table(source);
 
 	/*
 	 * What the options come from is in the caches after this, so that reading
 	 * them again, on the way to the brokers, needs no snapshot.
 	 */
-	reader->origin = describe_origin(source, userid);
+	(void) kafka_option_read_connection(table->serverid, userid);
 	InvalidateCatalogSnapshot();
+	reader->asked_at = GetCurrentTimestamp();
 
 	/* No columns: messages are not decoded here. */
 	opened = kafka_reader_open(table, NULL, userid, context);
@@ -286,6 +343,19 @@ find_index(const KafkaRollupReader *reader, const KafkaMessage *message,
 	return (int) (position - reader->positions->list);
 }
 
+/* The time of the last message; it may have none. */
+static void
+note_time(KafkaPosition *position, const KafkaBatchEntry *last)
+{
+	int64 moment;
+
+	position->has_last_time =
+		last->timestamp_ms >= 0 &&
+		kafka_moment_from_kafka(last->timestamp_ms, &moment);
+	if (position->has_last_time)
+		position->last_time = moment;
+}
+
 /*
  * Notes the digests of the last messages of the batch, and how far reading
  * has come past them.
@@ -304,6 +374,7 @@ note_reached(KafkaRollupReader *reader, const KafkaBatch *batch,
 		{
 			kafka_batch_message(batch, last_entries[i], &message);
 			position->last_digest = kafka_position_digest(&message);
+			note_time(position, &batch->entries[last_entries[i]]);
 		}
 
 		/*
@@ -381,11 +452,21 @@ kafka_rollup_reader_advance(const KafkaRollupReader *reader,
 
 		if (reached == NULL)
 			continue;
+
+		/* What was read before is the rollup's own affair. */
+		if (reached->last_offset >= position->next_offset)
+		{
+			position->last_offset = reached->last_offset;
+			position->last_digest = reached->last_digest;
+			position->has_last_time = reached->has_last_time;
+			position->last_time = reached->last_time;
+		}
 		position->next_offset = reached->next_offset;
-		position->last_offset = reached->last_offset;
-		position->last_digest = reached->last_digest;
 		part = kafka_rollup_reader_part(reader, position->topic,
 										position->partition);
-		position->is_behind = part != NULL && reached->next_offset < part->end;
+		if (part == NULL)
+			continue;
+		position->is_behind = reached->next_offset < part->end;
+		position->end_offset = part->end;
 	}
 }

@@ -182,6 +182,14 @@ kafka_relations_create(const KafkaRollupSpec *spec,
 		create_view(quote_qualified_identifier(place->schema, place->name),
 					kafka_apply_fill_storage(spec->final_sql, made.storage),
 					describe_rollup(spec));
+	if (spec->live_sql != NULL)
+		made.live = create_view(
+			quote_qualified_identifier(place->schema,
+									   psprintf("%s_live", place->name)),
+			kafka_apply_fill_storage(spec->live_sql, made.storage),
+			psprintf("rollup %s with what its topic holds beyond it; asks the "
+					 "broker",
+					 place->name));
 	AtEOXact_GUC(true, level);
 	return made;
 }

@@ -3,7 +3,7 @@
  * rollup.h
  *		What the files of src/rollup share.
  *
- * A rollup is five relations of its owner and a row in kafka.stored_rollup:
+ * A rollup is six relations of its owner and a row in kafka.stored_rollup:
  *
  *	  storage     table _<name>_g1: group columns and mergeable states
  *	  relation    view <name>: storage, with the states finalized
@@ -12,6 +12,8 @@
  *	              column rows_selected, of a batch
  *	  checks      view _<name>_checks: what decides whether a message is
  *	              counted, a row a message; only where something does
+ *	  live        view <name>_live: storage merged with what the topic holds
+ *	              beyond the positions, with the states finalized
  *
  * A run reads messages into a batch, evaluates checks and states over it, and
  * merges the result into storage, in the transaction that moves the positions.
@@ -89,6 +91,8 @@ typedef struct KafkaRollupSpec
 	 * is storage's qualified name.
 	 */
 	char *final_sql;  /* SELECT: of the view that users read */
+	char *live_sql;   /* SELECT: the same with the tail of the topic; NULL
+					   * where no name was given */
 	char *upsert_sql; /* INSERT INTO %1$s AS stored ... SELECT ... FROM
 					   * kafka_rollup_new_rows ORDER BY keys ON CONFLICT
 					   * (keys) DO UPDATE SET ... */
@@ -111,6 +115,8 @@ typedef struct KafkaRollupColumn
 	Oid type;
 	int32 typmod;
 	Oid collation;
+	char *signature; /* the registry's name for the aggregate whose state it
+					  * is; NULL for a group column */
 } KafkaRollupColumn;
 
 /* What beside the query decides what becomes of a message. */
@@ -119,6 +125,8 @@ typedef struct KafkaRollupChecks
 	const char *expect;     /* SQL condition over the source row, or NULL */
 	const char *unique_key; /* SQL expressions, or NULL */
 	bool wants_time;        /* late_limit, future_limit or unique_key is set */
+	const char *live_name;  /* the rollup whose tail the live view reads, as
+							 * kafka.stored_rollup has it; NULL: no such view */
 } KafkaRollupChecks;
 
 /*
@@ -211,6 +219,12 @@ typedef struct KafkaRollup
 	char *job_role;
 	char *bucket_column;
 	TimestampTz pruned_until; /* DT_NOBEGIN: nothing was pruned */
+	char *expect;             /* NULL for none */
+
+	/* Of a new generation, see kafka.stored_rollup */
+	TimestampTz since;       /* DT_NOBEGIN for the beginning */
+	TimestampTz keep_before; /* DT_NOBEGIN for none */
+	bool kept;
 } KafkaRollup;
 
 /*
@@ -221,11 +235,24 @@ typedef struct KafkaRollup
 extern KafkaRollup *kafka_rollup_get(const char *name, bool missing_ok);
 extern KafkaRollup *kafka_rollup_get_by_id(int32 rollup_id);
 
-/* The ids of all rollups that the current role may run, in order. */
+/* The new generation of a rollup that is in the making; NULL for none. */
+extern KafkaRollup *kafka_rollup_get_shadow(int32 rollup_id);
+
+/*
+ * The ids of all rollups that the current role may run, in order; generations
+ * in the making are not among them.
+ */
 extern List *kafka_rollup_list_runnable(void);
 
 /* Raises an error unless the current role is a member of the owner. */
 extern void kafka_rollup_check_owner(const KafkaRollup *rollup);
+
+/*
+ * Raises an error, which names the function, on a standby and in a read-only
+ * transaction: before anything is looked up or asked for that only a change
+ * needs.
+ */
+extern void kafka_rollup_check_writable(const char *function);
 
 /* Raises an error where kafka_fdw.enable_runs is off. */
 extern void kafka_rollup_check_enabled(void);
@@ -240,6 +267,22 @@ extern void kafka_rollup_set_state(const KafkaRollup *rollup,
  * positions holds it: runs, retries, seek, alter, drop.
  */
 extern bool kafka_rollup_lock(int32 rollup_id, bool wait);
+
+/*
+ * Takes the same lock, waiting for it, until kafka_rollup_release: over the ends
+ * of transactions and through errors.  This session may do meanwhile what needs
+ * the lock.
+ */
+extern void kafka_rollup_hold(int32 rollup_id);
+extern void kafka_rollup_release(int32 rollup_id);
+
+/*
+ * Makes this session the only one that rebuilds the rollup, until
+ * kafka_rollup_end_rebuild; false when another one does.  Over the ends of
+ * transactions and through errors, too.
+ */
+extern bool kafka_rollup_begin_rebuild(int32 rollup_id);
+extern void kafka_rollup_end_rebuild(int32 rollup_id);
 
 /*
  * Like kafka_rollup_get, for somebody who is going to change it: checks that the
@@ -262,6 +305,17 @@ extern void kafka_rollup_check_parts(const KafkaRollup *rollup);
 
 /* Raises an error where relations are not the current role's to drop. */
 extern void kafka_rollup_check_droppable(const KafkaRollup *rollup);
+
+/* ----------------------------------------------------------------
+ * shadow.c: a generation in the making
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Drops what is being made to replace a rollup, if anything is.  The rollup's
+ * lock must be held, SPI be connected; errors are those of DROP.
+ */
+extern void kafka_shadow_drop_of(const KafkaRollup *rollup);
 
 /* ----------------------------------------------------------------
  * store.c: rows of kafka.stored_run
@@ -298,6 +352,9 @@ typedef struct KafkaPosition
 	int64 next_offset;
 	int64 last_offset; /* of the last message read, -1 for none */
 	int64 last_digest; /* of its time, key and value */
+	bool has_last_time;
+	TimestampTz last_time; /* its record time */
+	int64 end_offset;      /* when a run last looked, -1 before */
 	bool has_newest;
 	TimestampTz newest;             /* largest time of checks, not past now */
 	TimestampTz newest_key;         /* largest record time of counted unique
@@ -321,6 +378,8 @@ extern KafkaPositions *kafka_positions_read(int32 rollup_id);
 extern void kafka_positions_write(int32 rollup_id,
 								  const KafkaPositions *positions,
 								  const KafkaPositions *before);
+/* None, palloc'd. */
+extern KafkaPositions *kafka_positions_create(void);
 extern KafkaPositions *kafka_positions_copy(const KafkaPositions *positions);
 extern KafkaPosition *kafka_positions_find(KafkaPositions *positions,
 										   const char *topic, int32 partition);
@@ -381,6 +440,41 @@ extern KafkaApplyResult kafka_rollup_apply(const KafkaRollup *rollup,
 extern void kafka_keys_forget_all(int32 rollup_id);
 
 /* ----------------------------------------------------------------
+ * prune.c: what a rollup does not keep for ever
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Removes at most max_rows rows that are older than the rollup's options say:
+ * storage's of buckets ("retention"), oldest first, then of runs and dead
+ * letters; returns how many.  As many as max_rows means that there may be more.
+ * Buckets are left alone while the rollup has not read its topics to where
+ * they ended when a run last looked: what is still to be read may be of them,
+ * and counts.  What went of buckets and letters is a row 'prune' of the runs;
+ * when there is nothing to remove, nothing is written.
+ *
+ * The rollup's lock must be held, its row have been read under it in this
+ * transaction, SPI be connected, and the user be whoever called: rows of
+ * storage are removed as the owner.  Does not block.  Errors are those of
+ * DELETE, the owner's triggers included.
+ */
+extern int64 kafka_prune_rollup(const KafkaRollup *rollup, int max_rows);
+
+/*
+ * Makes storage ready for the option retention, where it is set: an error for
+ * a rollup without a bucket (bucket_column NULL), an index over the bucket
+ * where there is none.  SPI must be connected; acts as the current role.
+ */
+extern void kafka_prune_prepare(const KafkaRollupOptions *options,
+								const char *bucket_column, Oid storage);
+
+/*
+ * Forgets which buckets have been removed: their messages, read again, count
+ * again, until they are removed again.
+ */
+extern void kafka_prune_forget(int32 rollup_id);
+
+/* ----------------------------------------------------------------
  * dead_letter.c
  * ----------------------------------------------------------------
  */
@@ -393,7 +487,8 @@ extern int64 kafka_dead_letters_store(const KafkaRollup *rollup,
 /*
  * What is to be read again counts again, as if it had never been read: where
  * positions have been moved back, letters above them are done, lest a retry
- * count them twice, and unique keys are forgotten.
+ * count them twice, and unique keys are forgotten, and which buckets have been
+ * removed.
  */
 extern void kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 											  KafkaPositions *before,

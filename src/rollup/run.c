@@ -20,7 +20,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "rollup/run.h"
+#include "rollup/lane.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -115,30 +115,24 @@ get_deadline(FunctionCallInfo fcinfo)
 	return deadline;
 }
 
-static void
-check_follow(FunctionCallInfo fcinfo)
+static bool
+get_follow(FunctionCallInfo fcinfo)
 {
 	check_not_null(fcinfo, 3, "follow");
-	if (PG_GETARG_BOOL(3))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("following a topic is not supported yet"),
-			 errhint(
-				 "Call kafka.run_rollups again and again, or on a schedule.")));
+	return PG_GETARG_BOOL(3);
 }
 
-/* The ids of the rollups to run. */
-static List *
-list_rollups(FunctionCallInfo fcinfo)
+/* The rollup that was named, 0 for none. */
+static int32
+get_rollup_id(FunctionCallInfo fcinfo)
 {
 	KafkaRollup *rollup;
 
 	if (PG_ARGISNULL(0))
-		return kafka_rollup_list_runnable();
+		return 0;
 	rollup = kafka_rollup_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	kafka_rollup_check_owner(rollup);
-	return list_make1_int(rollup->rollup_id);
+	return rollup->rollup_id;
 }
 
 /* ----------------------------------------------------------------
@@ -158,13 +152,24 @@ raise_failure(const KafkaRunFailure *failure)
 			 failure->context ? errcontext("%s", failure->context) : 0));
 }
 
+static int
+compare_failures(const ListCell *a, const ListCell *b)
+{
+	const KafkaRunFailure *x = lfirst(a);
+	const KafkaRunFailure *y = lfirst(b);
+
+	return (x->rollup_id > y->rollup_id) - (x->rollup_id < y->rollup_id);
+}
+
 static void
 raise_failures(List *failures)
 {
-	const KafkaRunFailure *first = linitial(failures);
+	const KafkaRunFailure *first;
 	StringInfoData names;
 	ListCell *cell;
 
+	list_sort(failures, compare_failures);
+	first = linitial(failures);
 	if (list_length(failures) == 1)
 		raise_failure(first);
 	initStringInfo(&names);
@@ -191,51 +196,51 @@ raise_failures(List *failures)
 				 "See the view kafka.rollups. What was committed stands.")));
 }
 
-/* When this rollup shall end, so that each of those left has as long. */
-static TimestampTz
-share_of_time(TimestampTz deadline, int nleft)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (deadline <= now || nleft <= 1)
-		return deadline;
-	return now + (deadline - now) / nleft;
-}
+/* ----------------------------------------------------------------
+ * The procedure
+ * ----------------------------------------------------------------
+ */
 
 /*
- * The list is made in the first transaction, which began with a snapshot of
- * the call's; committing it leaves us without one.
+ * What to run is found out in the first transaction, which began with a
+ * snapshot of the call's; committing it leaves us without one.
  */
+static void
+run_all(KafkaRun *run, int32 rollup_id, TimestampTz deadline)
+{
+	List *ids = NIL;
+
+	if (rollup_id != 0)
+		ids = list_make1_int(rollup_id);
+	else if (!run->follows)
+		ids = kafka_rollup_list_runnable();
+	SPI_commit();
+	if (run->follows)
+		kafka_follow(run, rollup_id, deadline);
+	else
+		kafka_run_lanes(run, ids, deadline);
+	if (run->failures != NIL)
+		raise_failures(run->failures);
+}
+
 Datum
 kafka_run_rollups(PG_FUNCTION_ARGS)
 {
 	KafkaRun run = {0};
 	TimestampTz deadline;
 	MemoryContext caller;
-	List *ids;
-	ListCell *cell;
 
 	check_transaction(fcinfo);
 	check_server();
 	run.max_rows = get_max_rows(fcinfo);
 	deadline = get_deadline(fcinfo);
-	check_follow(fcinfo);
+	run.follows = get_follow(fcinfo);
 	run.named = !PG_ARGISNULL(0);
 	run.context = AllocSetContextCreate(PortalContext, "Kafka run",
 										ALLOCSET_DEFAULT_SIZES);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	caller = MemoryContextSwitchTo(run.context);
-	ids = list_rollups(fcinfo);
-	SPI_commit();
-	foreach(cell, ids)
-	{
-		int nleft = list_length(ids) - foreach_current_index(cell);
-
-		kafka_run_rollup(&run, lfirst_int(cell),
-						 share_of_time(deadline, nleft));
-	}
-	if (run.failures != NIL)
-		raise_failures(run.failures);
+	run_all(&run, get_rollup_id(fcinfo), deadline);
 	MemoryContextSwitchTo(caller);
 	SPI_finish();
 	MemoryContextDelete(run.context);

@@ -24,10 +24,13 @@ typedef struct KafkaRollupReader
 {
 	/* Unchanging once open */
 	MemoryContext context; /* holds all of it, the client's lease too */
-	Oid userid;            /* who reads */
-	char *origin;          /* all the options that it was opened by */
+	Oid userid;            /* by whose user mapping it reads */
 	KafkaReader *reader;
-	char *cluster_id; /* NULL when unknown */
+	char *cluster_id;     /* NULL when unknown */
+	TimestampTz asked_at; /* right before the ends were asked for */
+
+	/* Set by who looks at the ends: see kafka_watch_look; may be NULL */
+	struct KafkaWatermarks *watermarks;
 
 	/* Since kafka_rollup_reader_start */
 	KafkaPositions *positions; /* reached */
@@ -50,12 +53,28 @@ extern KafkaRollupReader *kafka_rollup_reader_open_table(Oid source,
 														 Oid userid);
 
 /*
- * Has what the reader was opened by been altered since: the options of the
- * foreign table, the server or the user mapping, or the rollup's owner?  Of the
- * reader that was opened last.
+ * What a reader is opened by, which somebody may alter while it is open: the
+ * options of the foreign table, the server and the user mapping, and who reads.
  */
-extern bool kafka_rollup_reader_is_stale(const KafkaRollupReader *reader,
-										 const KafkaRollup *rollup);
+typedef struct KafkaOrigin
+{
+	Oid userid;
+	char *text;  /* NULL before it was noted */
+	uint64 seen; /* invalidations until then */
+} KafkaOrigin;
+
+/* Notes it for a table that role userid reads; what it keeps is in context. */
+extern void kafka_origin_note(KafkaOrigin *origin, Oid source, Oid userid,
+							  MemoryContext context);
+
+/* Has it been altered since, the table dropped, or the right to read it taken? */
+extern bool kafka_origin_is_stale(KafkaOrigin *origin, Oid source, Oid userid);
+
+/* Tables and roles with the same key can be read by the same reader; palloc'd. */
+extern char *kafka_rollup_reader_key(Oid source, Oid userid);
+
+/* Raises an error unless the role has the right to SELECT from the table. */
+extern void kafka_rollup_reader_check_right(Oid source, Oid userid);
 
 /* Is there anything to be read from these positions on? */
 extern bool kafka_rollup_reader_has_news(const KafkaRollupReader *reader,
@@ -86,6 +105,19 @@ kafka_rollup_reader_part(const KafkaRollupReader *reader, const char *topic,
 						 int32 partition);
 
 /* ----------------------------------------------------------------
+ * shadow.c
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Lowers the ends that a reader knows of to where the rollup that a shadow (see
+ * KafkaRollup.rebuilds) is going to replace has come: it must not be ahead of
+ * it.  Right after the reader was opened; SPI must be connected.
+ */
+extern void kafka_shadow_limit(const KafkaRollup *shadow,
+							   KafkaRollupReader *reader);
+
+/* ----------------------------------------------------------------
  * position.c
  * ----------------------------------------------------------------
  */
@@ -93,6 +125,14 @@ kafka_rollup_reader_part(const KafkaRollupReader *reader, const char *topic,
 /* Do both say the same of next offsets, as far as both go? */
 extern bool kafka_positions_equal(const KafkaPositions *a,
 								  const KafkaPositions *b);
+
+/*
+ * Can reading go on from both at once: do they have the same next offsets, and,
+ * where both know it, the same last message?  Then what positions do not know of
+ * last messages is taken over from the others.
+ */
+extern bool kafka_positions_merge(KafkaPositions *positions,
+								  const KafkaPositions *others);
 
 /*
  * Adds a position at its beginning for each partition that has none; true
@@ -158,13 +198,14 @@ extern void kafka_positions_drop_missing(KafkaPositions *positions,
 										 const KafkaRollupReader *reader);
 
 /* ----------------------------------------------------------------
- * run.c, step.c
+ * run.c, turn.c
  * ----------------------------------------------------------------
  */
 
 /* Why a rollup was not run to its end. */
 typedef struct KafkaRunFailure
 {
+	int32 rollup_id;
 	char *name;
 	int sqlerrcode;
 	char *message; /* names the rollup */
@@ -178,7 +219,9 @@ typedef struct KafkaRun
 	MemoryContext context; /* lives as long as the call */
 	int64 max_rows;
 	bool named;     /* one rollup was asked for by name */
-	List *failures; /* of KafkaRunFailure */
+	bool follows;   /* goes on until the time is over */
+	List *failures; /* of KafkaRunFailure, the last of each rollup */
+	int nlanes;     /* rollups that still have something to do; see lane.h */
 } KafkaRun;
 
 /*
@@ -189,5 +232,73 @@ typedef struct KafkaRun
  */
 extern void kafka_run_rollup(KafkaRun *run, int32 rollup_id,
 							 TimestampTz deadline);
+
+/* ----------------------------------------------------------------
+ * watch.c: what runs leave behind for those who watch
+ * ----------------------------------------------------------------
+ */
+
+/* Where the log of each partition ended, open transactions included. */
+typedef struct KafkaWatermarks
+{
+	MemoryContext context; /* holds all of it */
+	TimestampTz asked_at;  /* before they were asked for */
+	bool known;            /* false: nobody asked, see kafka_watch_look */
+	KafkaSnapshotTopic **topics;
+	int ntopics;
+} KafkaWatermarks;
+
+/*
+ * Asks for the high watermarks of a table's topics, as role userid.  A run
+ * calls it right before it asks for the ends, each time, and puts the result
+ * into reader->watermarks (and frees the one that was there): what lay below
+ * them, and has been read since, is how kafka_watch_note_read knows up to when
+ * all has been read.  Where the server reads uncommitted messages, too, the
+ * ends tell the same and nothing is asked.
+ *
+ * The result is a child of the current context.  Blocks like
+ * kafka_rollup_reader_open, and raises the same errors.
+ */
+extern KafkaWatermarks *kafka_watch_look(Oid source, Oid userid);
+
+/* NULL is allowed. */
+extern void kafka_watch_free(KafkaWatermarks *watermarks);
+
+/*
+ * Notes that a run has asked where the topics end, at asked_at (the time right
+ * before it asked), and that positions are what it has stored by now.  To be
+ * called in the transaction that stores a batch, and in that of a look at the
+ * ends that found nothing new; in the latter it writes only every 10 s, so that
+ * a look costs no transaction id.  SPI must be connected.
+ */
+extern void kafka_watch_note_read(const KafkaRollup *rollup,
+								  const KafkaPositions *positions,
+								  const KafkaRollupReader *reader,
+								  bool caught_up, TimestampTz asked_at);
+
+/*
+ * Forgets up to when all has been read.  Whoever moves a position back, or adds
+ * one, calls it: what lies above it now may be older.
+ */
+extern void kafka_watch_forget(int32 rollup_id);
+
+/* ----------------------------------------------------------------
+ * mirror.c: options.mirror_group
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Commits the positions to the consumer group that the rollup's options name,
+ * for others to look at; does nothing where they name none, or where the
+ * offsets are those that this backend has committed last.  Takes 2 s at most.
+ * What fails is a WARNING, and is not tried again for 10 s; only a cancel is
+ * raised.  To be called after the commit, at the end of a lane always, between
+ * its batches when kafka_mirror_is_due.
+ */
+extern void kafka_mirror_positions(const KafkaRollup *rollup,
+								   const KafkaPositions *positions);
+
+/* Has it a group, and been mirrored by this backend not within a second? */
+extern bool kafka_mirror_is_due(const KafkaRollup *rollup);
 
 #endif /* KAFKA_RUN_H */

@@ -37,6 +37,7 @@
 
 KAFKA_SQL_FUNCTION(kafka_key_hash);
 KAFKA_SQL_FUNCTION(kafka_require_finite);
+KAFKA_SQL_FUNCTION(kafka_only_add);
 
 /* The halves of a hash are those of one text with different seeds. */
 #define SEED_HIGH UINT64CONST(0x6b61666b615f6864)
@@ -189,4 +190,16 @@ kafka_require_finite(PG_FUNCTION_ARGS)
 							   : value > 0  ? "Infinity"
 											: "-Infinity")));
 	PG_RETURN_FLOAT8(value);
+}
+
+/*
+ * kafka.only_add(state, value): it is strict, so the first value is the state
+ * without it, and this is about a second.
+ */
+Datum
+kafka_only_add(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
+					errmsg("kafka.only has found more than one value")));
+	PG_RETURN_NULL();
 }

@@ -156,6 +156,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	KafkaPositions *after;
 	SeekResult result;
 
+	kafka_rollup_check_writable("kafka.seek_rollup()");
 	kafka_rollup_check_enabled();
 	SPI_connect();
 	rollup = kafka_rollup_get_locked(name, false);

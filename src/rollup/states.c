@@ -20,6 +20,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "rewrite/rewriteManip.h"
 #include "rollup/analyze.h"
 #include "utils/ruleutils.h"
 
@@ -173,6 +174,24 @@ make_rows(const StatesContext *context)
 	entry->eref = makeAlias("rows", names);
 	entry->inFromCl = true;
 	return entry;
+}
+
+char *
+kafka_analysis_generate_tail(const KafkaAnalysis *analysis,
+							 const KafkaRollupSpec *spec, Node *condition)
+{
+	Query *query = copyObject(analysis->query);
+	Node *quals = query->jointree->quals;
+
+	query->targetList = list_states(analysis, spec);
+	query->hasAggs = true; /* rows_selected */
+	query->hasSubLinks |= checkExprHasSubLink(condition);
+	query->jointree->quals =
+		quals == NULL ? condition
+					  : (Node *) makeBoolExpr(AND_EXPR,
+											  list_make2(quals, condition),
+											  -1);
+	return pg_get_querydef(query, false);
 }
 
 char *

@@ -1,24 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * step.c
- *		Runs one rollup: steps, each a transaction.
+ *		What is done in a transaction of one rollup's run.
  *
  *	prepare  may it run here and now?  Dead letters that are due are retried.
- *	connect  opens the topics, looks for losses, adds new partitions.
- *	batch    reads a batch, and stores it with the positions reached; again and
- *	         again, from the same reader.
+ *	place    what does it read, and by which options?
+ *	join     looks for losses by a reader that has been opened, and adds new
+ *	         partitions.
+ *	store    stores a batch that has been read, with the positions reached;
+ *	         again and again.
+ *	prune    removes what the rollup does not keep.
  *
- * Each step begins by taking the rollup's lock, which the end of the
- * transaction gives back.  Then it waits for brokers, if it must, before it
- * looks at any table: so while it waits it holds neither a snapshot nor a
- * transaction id nor a lock on a relation, and costs the rest of the database
- * nothing.  Then it reads the rollup's row and positions anew.  If these are
- * not what the step before has left, somebody came between: what was read is
- * dropped and the run connects again.
- *
- * All that may fail runs in a subtransaction, inside which the user is
- * switched, so that undoing it brings back the caller's rights as well; and
- * the lock, taken outside, is still held when the failure is noted.
+ * None of them waits for brokers: that is done in transactions of the group,
+ * which hold neither a snapshot nor a transaction id nor a lock on a relation
+ * meanwhile, and cost the rest of the database nothing.  Each reads the rollup's
+ * row and positions anew.  If these are not what the step before has left,
+ * somebody came between: what was read is dropped and the lane connects again.
  *
  * IDENTIFICATION
  *		src/rollup/step.c
@@ -27,202 +24,59 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
-#include "miscadmin.h"
+#include "catalog/pg_type.h"
 #include "fdw/guard.h"
-#include "rollup/run.h"
+#include "miscadmin.h"
+#include "rollup/lane.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* Dead letters that are tried one by one, after trying them together failed. */
 #define MAX_SINGLE_RETRIES 100
 
-typedef struct KafkaStep KafkaStep;
+/* How often commits come while following: else, and with sketches. */
+#define COMMIT_INTERVAL_MS 1000
+#define SKETCH_COMMIT_INTERVAL_MS 10000
 
-/* One rollup's run. */
-struct KafkaStep
-{
-	KafkaRun *run;
-	int32 rollup_id;
-	MemoryContext context;      /* lives as long as the rollup's run */
-	MemoryContext step_context; /* of the step that is being taken */
-	TimestampTz deadline;
-	void (*next)(KafkaStep *step); /* NULL at the end */
-
-	/* From prepare on; as it was when last read */
-	char *name;
-	MemoryContext rollup_context; /* holds the row */
-	KafkaRollup *rollup;
-
-	/* From connect on */
-	KafkaRollupReader *reader;
-	KafkaBatch *batch;
-	bool has_read;                   /* a batch, whatever became of it */
-	MemoryContext positions_context; /* holds positions */
-	KafkaPositions *positions;       /* as they are stored */
-};
-
-static void prepare(KafkaStep *step);
-static void connect_to_topics(KafkaStep *step);
-static void run_batch(KafkaStep *step);
+#define PRUNE_MAX_ROWS 10000
 
 /* ----------------------------------------------------------------
- * Failures
+ * What becomes of a rollup
  * ----------------------------------------------------------------
  */
 
-/* Adds a failure that is told at the end of the call. */
 static void
-add_failure(KafkaStep *step, int sqlerrcode, const char *message,
-			const char *detail, const char *hint, const char *context)
-{
-	MemoryContext caller = MemoryContextSwitchTo(step->run->context);
-	KafkaRunFailure *failure = palloc0(sizeof(KafkaRunFailure));
-
-	failure->name = pstrdup(step->name);
-	failure->sqlerrcode = sqlerrcode;
-	failure->message = pstrdup(message);
-	failure->detail = detail ? pstrdup(detail) : NULL;
-	failure->hint = hint ? pstrdup(hint) : NULL;
-	failure->context = context ? pstrdup(context) : NULL;
-	step->run->failures = lappend(step->run->failures, failure);
-	MemoryContextSwitchTo(caller);
-}
-
-/* The rollup does not run, for a reason that is in its row. */
-static void
-add_stop(KafkaStep *step, const char *predicate, const char *reason,
-		 const char *hint)
-{
-	add_failure(step, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				psprintf("rollup \"%s\" %s", step->name, predicate), reason,
-				hint, NULL);
-}
-
-static void
-add_error(KafkaStep *step, const ErrorData *error)
-{
-	add_failure(step, error->sqlerrcode,
-				psprintf("rollup \"%s\": %s", step->name, error->message),
-				error->detail, error->hint, error->context);
-}
-
-/*
- * Does it end the whole run: was it cancelled?  Any function may raise an
- * error with the code of a cancel, and must not keep the rollups of others
- * from running.  The flags that tell of a real one are cleared when its error
- * is raised; but each is raised by the server's ProcessInterrupts, and no
- * language lets its functions say that an error comes from there.
- */
-static bool
-ends_run(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
-			   ERRCODE_OPERATOR_INTERVENTION &&
-		   error->funcname != NULL &&
-		   strcmp(error->funcname, "ProcessInterrupts") == 0;
-}
-
-static void
-log_event(const KafkaRollup *rollup, const char *event, int sqlerrcode,
-		  int64 lost_messages, const char *detail)
+log_event(const KafkaRollup *rollup, const char *event, int64 lost_messages,
+		  const char *detail)
 {
 	KafkaRollupRun row = {0};
 
 	row.event = event;
 	row.started_at = GetCurrentTransactionStartTimestamp();
-	row.sqlerrcode = sqlerrcode;
 	row.lost_messages = lost_messages;
 	row.detail = detail;
 	kafka_rollup_log_run(rollup, &row);
 }
 
-/* Notes a failure with the rollup, so that whoever looks there sees it. */
-static void
-note_failure(KafkaStep *step, const ErrorData *error)
-{
-	KafkaRollup *rollup;
-	char *detail;
-
-	SPI_connect();
-	rollup = kafka_rollup_get_by_id(step->rollup_id);
-	if (rollup != NULL)
-	{
-		detail = error->detail
-					 ? psprintf("%s: %s", error->message, error->detail)
-					 : pstrdup(error->message);
-		kafka_rollup_set_state(rollup, "FAILING", detail);
-		log_event(rollup, "fail", error->sqlerrcode, 0, detail);
-	}
-	SPI_finish();
-}
-
 /* Goes on at none: what could not be done is the next run's. */
 static void
-halt(KafkaStep *step, const KafkaLoss *loss)
+halt(KafkaLane *lane, const KafkaLoss *loss)
 {
-	const KafkaRollup *rollup = step->rollup;
+	const KafkaRollup *rollup = lane->rollup;
 
 	kafka_rollup_set_state(rollup, "HALTED",
 						   psprintf("%s %s", loss->detail, loss->remedy));
-	log_event(rollup, "halt", 0, loss->lost_messages, loss->detail);
-	add_stop(step, "was halted, since going on would make its numbers wrong",
-			 loss->detail, loss->remedy);
-	step->next = NULL;
-}
-
-/* ----------------------------------------------------------------
- * What every step needs
- * ----------------------------------------------------------------
- */
-
-/* Reads the rollup's row; false when it must not go on. */
-static bool
-read_rollup(KafkaStep *step)
-{
-	MemoryContext caller;
-
-	MemoryContextReset(step->rollup_context);
-	caller = MemoryContextSwitchTo(step->rollup_context);
-	step->rollup = kafka_rollup_get_by_id(step->rollup_id);
-	MemoryContextSwitchTo(caller);
-	return step->rollup != NULL && step->rollup->enabled &&
-		   strcmp(step->rollup->state, "PAUSED") != 0 &&
-		   strcmp(step->rollup->state, "HALTED") != 0;
-}
-
-static void
-keep_positions(KafkaStep *step, const KafkaPositions *positions)
-{
-	MemoryContext caller;
-
-	MemoryContextReset(step->positions_context);
-	caller = MemoryContextSwitchTo(step->positions_context);
-	step->positions = kafka_positions_copy(positions);
-	MemoryContextSwitchTo(caller);
-}
-
-static void
-close_reader(KafkaStep *step)
-{
-	if (step->reader)
-		kafka_rollup_reader_close(step->reader);
-	step->reader = NULL;
-}
-
-/*
- * Once a batch was tried the deadline holds here, too: others may go on altering
- * what we read faster than we read it.
- */
-static void
-reconnect(KafkaStep *step)
-{
-	close_reader(step);
-	step->next = connect_to_topics;
-	if (step->has_read && GetCurrentTimestamp() >= step->deadline)
-		step->next = NULL;
+	log_event(rollup, "halt", loss->lost_messages, loss->detail);
+	kafka_lane_add_stop(
+		lane, "was halted, since going on would make its numbers wrong",
+		loss->detail, loss->remedy);
+	lane->state = KAFKA_LANE_GONE;
 }
 
 /* The rollup works again, if it did not. */
@@ -234,17 +88,18 @@ clear_failing(const KafkaRollup *rollup)
 }
 
 /*
- * Halts for a loss, or records it and goes on from there, as the rollup's
- * options say.
+ * Halts for a loss, or records it and goes on from there, in the state given,
+ * as the rollup's options say.
  */
 static void
-handle_loss(KafkaStep *step, const KafkaLoss *loss, KafkaPositions *stored)
+handle_loss(KafkaLane *lane, const KafkaLoss *loss, KafkaPositions *stored,
+			KafkaLaneState state)
 {
-	const KafkaRollup *rollup = step->rollup;
+	const KafkaRollup *rollup = lane->rollup;
 
 	if (!loss->may_continue || !rollup->options.continue_on_loss)
 	{
-		halt(step, loss);
+		halt(lane, loss);
 		return;
 	}
 
@@ -253,8 +108,9 @@ handle_loss(KafkaStep *step, const KafkaLoss *loss, KafkaPositions *stored)
 	 * dead letters of the old one stay open, and unique keys are kept.
 	 */
 	kafka_positions_write(rollup->rollup_id, loss->positions, stored);
-	log_event(rollup, "loss", 0, loss->lost_messages, loss->detail);
-	reconnect(step);
+	kafka_watch_forget(rollup->rollup_id);
+	log_event(rollup, "loss", loss->lost_messages, loss->detail);
+	lane->state = state;
 }
 
 /* ----------------------------------------------------------------
@@ -267,26 +123,27 @@ handle_loss(KafkaStep *step, const KafkaLoss *loss, KafkaPositions *stored)
  * all it is not this run's affair.
  */
 static void
-refuse(KafkaStep *step)
+refuse(KafkaLane *lane)
 {
-	const KafkaRollup *rollup = step->rollup;
+	const KafkaRollup *rollup = lane->rollup;
 
-	step->next = NULL;
-	if (rollup == NULL || !step->run->named)
+	lane->state = KAFKA_LANE_GONE;
+	if (rollup == NULL || !lane->run->named)
 		return;
 	if (strcmp(rollup->state, "HALTED") == 0)
-		add_stop(step, "is halted", rollup->reason, NULL);
+		kafka_lane_add_stop(lane, "is halted", rollup->reason, NULL);
 	else if (strcmp(rollup->state, "PAUSED") == 0)
-		add_stop(step, "is paused", rollup->reason, NULL);
+		kafka_lane_add_stop(lane, "is paused", rollup->reason, NULL);
 	else
-		add_stop(step, "is not enabled", NULL,
-				 "kafka.alter_rollup(..., enabled := true) lets it run.");
+		kafka_lane_add_stop(
+			lane, "is not enabled", NULL,
+			"kafka.alter_rollup(..., enabled := true) lets it run.");
 }
 
 /* Letters to be tried: one, or all that are due for NULL. */
 typedef struct LettersAttempt
 {
-	KafkaStep *step;
+	KafkaLane *lane;
 	ArrayType *ids;
 } LettersAttempt;
 
@@ -298,8 +155,8 @@ retry_letters(void *arg)
 	int64 failed;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	kafka_dead_letters_retry(attempt->step->rollup, attempt->ids, true,
-							 (int) attempt->step->run->max_rows, &loaded,
+	kafka_dead_letters_retry(attempt->lane->rollup, attempt->ids, true,
+							 (int) attempt->lane->run->max_rows, &loaded,
 							 &failed);
 	PopActiveSnapshot();
 	return true;
@@ -310,12 +167,12 @@ retry_letters(void *arg)
  * is undone then.  An error that ends the run is raised again.
  */
 static ErrorData *
-try_letters(KafkaStep *step, ArrayType *ids)
+try_letters(KafkaLane *lane, ArrayType *ids)
 {
-	LettersAttempt attempt = {step, ids};
+	LettersAttempt attempt = {lane, ids};
 	ErrorData *error = kafka_guard_try(retry_letters, &attempt);
 
-	if (error != NULL && ends_run(error))
+	if (error != NULL && kafka_lane_ends_run(error))
 		ReThrowError(error);
 	return error;
 }
@@ -326,162 +183,267 @@ try_letters(KafkaStep *step, ArrayType *ids)
  * tried by itself, of which one run does a limited number.
  */
 static void
-retry_dead_letters(KafkaStep *step)
+retry_dead_letters(KafkaLane *lane)
 {
 	ArrayType **ids;
 	int count;
 
-	if (try_letters(step, NULL) == NULL)
+	if (try_letters(lane, NULL) == NULL)
 		return;
 	ids =
-		kafka_dead_letters_list_due(step->rollup, MAX_SINGLE_RETRIES, &count);
+		kafka_dead_letters_list_due(lane->rollup, MAX_SINGLE_RETRIES, &count);
 	for (int i = 0; i < count; i++)
 	{
 		ErrorData *error;
 
 		CHECK_FOR_INTERRUPTS();
-		error = try_letters(step, ids[i]);
+		error = try_letters(lane, ids[i]);
 		if (error != NULL)
-			kafka_dead_letters_note_failure(step->rollup, ids[i], error);
+			kafka_dead_letters_note_failure(lane->rollup, ids[i], error);
 	}
 }
 
 static void
-prepare(KafkaStep *step)
+set_name(KafkaLane *lane)
 {
+	if (strcmp(lane->name, lane->rollup->name) == 0)
+		return;
+	pfree(lane->name);
+	lane->name = MemoryContextStrdup(lane->context, lane->rollup->name);
+}
+
+void
+kafka_step_prepare(KafkaLane *lane)
+{
+	bool may_run = kafka_lane_read_rollup(lane);
 	KafkaLoss *loss;
 
-	if (!read_rollup(step))
+	if (lane->rollup != NULL)
+		set_name(lane);
+	if (!may_run)
 	{
-		if (step->rollup != NULL)
-			step->name =
-				MemoryContextStrdup(step->context, step->rollup->name);
-		refuse(step);
+		refuse(lane);
 		return;
 	}
-	step->name = MemoryContextStrdup(step->context, step->rollup->name);
-	kafka_rollup_check_owner(step->rollup);
-	kafka_rollup_check_parts(step->rollup);
-	loss = kafka_loss_of_system(step->rollup);
+	kafka_rollup_check_owner(lane->rollup);
+	kafka_rollup_check_parts(lane->rollup);
+	loss = kafka_loss_of_system(lane->rollup);
 	if (loss != NULL)
 	{
-		halt(step, loss);
+		halt(lane, loss);
 		return;
 	}
-	retry_dead_letters(step);
-	step->next = connect_to_topics;
+	retry_dead_letters(lane);
+	lane->state = KAFKA_LANE_CLEARED;
 }
 
 /* ----------------------------------------------------------------
- * Connect
+ * Place
  * ----------------------------------------------------------------
  */
 
-static void
-open_topics(KafkaStep *step)
+/* Has storage a column that is large, and is written anew with each merge? */
+static bool
+has_sketch(Oid storage)
 {
-	MemoryContext caller = MemoryContextSwitchTo(step->context);
+	for (int16 attnum = 1;
+		 SearchSysCacheExists2(ATTNUM, ObjectIdGetDatum(storage),
+							   Int16GetDatum(attnum));
+		 attnum++)
+	{
+		Oid type = get_atttype(storage, attnum); /* none of a dropped one */
+		HeapTuple tuple;
+		const char *name;
+		bool found;
 
-	step->reader = kafka_rollup_reader_open(step->rollup);
-	MemoryContextSwitchTo(caller);
+		if (!OidIsValid(type))
+			continue;
+		tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		name = NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname);
+		found = strcmp(name, "hll") == 0 || strcmp(name, "tdigest") == 0;
+		ReleaseSysCache(tuple);
+		if (found)
+			return true;
+	}
+	return false;
 }
 
-static void
-connect_to_topics(KafkaStep *step)
+static int64
+get_interval_ms(const KafkaRollup *rollup)
 {
+	if (rollup->options.commit_interval_ms > 0)
+		return rollup->options.commit_interval_ms;
+	return has_sketch(rollup->storage) ? SKETCH_COMMIT_INTERVAL_MS
+									   : COMMIT_INTERVAL_MS;
+}
+
+/*
+ * A lane that must go on alone has a key that no other has.  Those that commit
+ * at other times do not meet.
+ */
+static char *
+make_key(const KafkaLane *lane)
+{
+	const KafkaRollup *rollup = lane->rollup;
+
+	if (lane->is_alone || lane->is_slow || rollup->rebuilds != 0)
+		return psprintf("rollup %d", lane->rollup_id);
+	return psprintf("%lld %s", (long long) lane->interval_ms,
+					kafka_rollup_reader_key(rollup->source, rollup->owner));
+}
+
+void
+kafka_step_place(KafkaLane *lane)
+{
+	const KafkaRollup *rollup;
+
+	if (!kafka_lane_read_rollup(lane))
+	{
+		lane->state = KAFKA_LANE_GONE;
+		return;
+	}
+	rollup = lane->rollup;
+	kafka_rollup_check_parts(rollup);
+	kafka_rollup_reader_check_right(rollup->source, rollup->owner);
+	kafka_origin_note(&lane->origin, rollup->source, rollup->owner,
+					  lane->context);
+	lane->interval_ms = lane->run->follows ? get_interval_ms(rollup) : 0;
+	if (lane->key)
+		pfree(lane->key);
+	lane->key = NULL;
+	lane->key = MemoryContextStrdup(lane->context, make_key(lane));
+	lane->state = KAFKA_LANE_PLACED;
+}
+
+/* ----------------------------------------------------------------
+ * Join
+ * ----------------------------------------------------------------
+ */
+
+static KafkaLoss *
+find_loss(const KafkaLane *lane, const KafkaPositions *stored)
+{
+	const KafkaRollupReader *reader = lane->group->reader;
+	KafkaLoss *loss = kafka_loss_of_isolation(lane->rollup, reader);
+
+	if (loss == NULL)
+		loss = kafka_loss_of_positions(lane->rollup, reader, stored);
+	return loss;
+}
+
+/* Begins with the positions, which the reader's partitions all have. */
+static void
+begin_reading(KafkaLane *lane, const KafkaPositions *positions)
+{
+	const KafkaRollupReader *reader = lane->group->reader;
+
+	kafka_lane_keep_positions(lane, positions);
+	lane->is_behind = kafka_rollup_reader_has_news(reader, positions);
+	if (lane->is_behind)
+	{
+		lane->state = KAFKA_LANE_READING;
+		return;
+	}
+	clear_failing(lane->rollup);
+	kafka_watch_note_read(lane->rollup, positions, reader, true,
+						  reader->asked_at);
+	lane->state = KAFKA_LANE_DONE;
+}
+
+void
+kafka_step_join(KafkaLane *lane)
+{
+	const KafkaRollupReader *reader = lane->group->reader;
 	KafkaPositions *stored;
 	KafkaPositions *positions;
 	KafkaLoss *loss;
 
-	open_topics(step);
-	if (!read_rollup(step))
+	if (!kafka_lane_read_rollup(lane))
 	{
-		step->next = NULL;
+		lane->state = KAFKA_LANE_GONE;
 		return;
 	}
-	stored = kafka_positions_read(step->rollup_id);
-	loss = kafka_loss_of_isolation(step->rollup, step->reader);
-	if (loss == NULL)
-		loss = kafka_loss_of_positions(step->rollup, step->reader, stored);
+	if (kafka_origin_is_stale(&lane->origin, lane->rollup->source,
+							  lane->rollup->owner))
+	{
+		lane->state = KAFKA_LANE_AGAIN;
+		return;
+	}
+	stored = kafka_positions_read(lane->rollup_id);
+	loss = find_loss(lane, stored);
 	if (loss != NULL)
 	{
-		handle_loss(step, loss, stored);
+		handle_loss(lane, loss, stored, KAFKA_LANE_PLACED);
 		return;
 	}
-	if (step->rollup->isolation_level == NULL ||
-		(step->rollup->cluster_id == NULL && step->reader->cluster_id != NULL))
-		kafka_rollup_set_origin(step->rollup, step->reader);
+	if (lane->rollup->isolation_level == NULL ||
+		(lane->rollup->cluster_id == NULL && reader->cluster_id != NULL))
+		kafka_rollup_set_origin(lane->rollup, reader);
 	positions = kafka_positions_copy(stored);
-	if (kafka_positions_add_new(positions, step->reader))
+	if (kafka_positions_add_new(positions, reader))
 	{
-		/* A new one may begin with a loss. */
-		kafka_positions_write(step->rollup_id, positions, stored);
-		reconnect(step);
+		/* A new one may begin with a loss, so the lane joins once more. */
+		kafka_positions_write(lane->rollup_id, positions, stored);
+		kafka_watch_forget(lane->rollup_id);
 		return;
 	}
-	keep_positions(step, positions);
-	if (!kafka_rollup_reader_has_news(step->reader, positions))
-	{
-		clear_failing(step->rollup);
-		step->next = NULL;
-		return;
-	}
-	kafka_rollup_reader_start(step->reader, positions);
-	step->next = run_batch;
+	begin_reading(lane, positions);
 }
 
 /* ----------------------------------------------------------------
- * Batches
+ * Store
  * ----------------------------------------------------------------
  */
 
-static void
-read_batch(KafkaStep *step)
-{
-	if (step->batch == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(step->context);
-
-		step->batch = kafka_batch_create(step->rollup->source);
-		MemoryContextSwitchTo(caller);
-	}
-	kafka_batch_reset(step->batch);
-	kafka_rollup_reader_read(step->reader, step->batch, step->run->max_rows);
-	step->batch->start = 0;
-	step->batch->end = step->batch->nentries;
-}
-
 /* Too many faults: nothing of the batch is kept, and somebody must look. */
 static void
-pause_rollup(KafkaStep *step, const KafkaApplyResult *result)
+pause_rollup(KafkaLane *lane, const KafkaApplyResult *result)
 {
 	const char *remedy =
 		psprintf("When that is mended, SELECT kafka.alter_rollup(%s, enabled "
 				 ":= true);",
-				 quote_literal_cstr(step->rollup->name));
+				 quote_literal_cstr(lane->rollup->name));
 
-	kafka_rollup_set_state(step->rollup, "PAUSED",
+	kafka_rollup_set_state(lane->rollup, "PAUSED",
 						   psprintf("%s %s", result->trip_reason, remedy));
-	log_event(step->rollup, "pause", 0, 0, result->trip_reason);
-	add_stop(step, "was paused, since too many of its messages failed",
-			 result->trip_reason, remedy);
-	step->next = NULL;
+	log_event(lane->rollup, "pause", 0, result->trip_reason);
+	kafka_lane_add_stop(lane,
+						"was paused, since too many of its messages failed",
+						result->trip_reason, remedy);
+	lane->state = KAFKA_LANE_GONE;
 }
 
 static void
-log_batch(KafkaStep *step, const KafkaApplyResult *result, int64 dead_letters)
+log_batch(const KafkaLane *lane, const KafkaApplyResult *result,
+		  int64 dead_letters)
 {
+	const KafkaBatch *batch = lane->group->batch;
 	KafkaRollupRun row = {0};
 
 	row.event = "batch";
 	row.started_at = GetCurrentTransactionStartTimestamp();
-	row.messages = step->batch->nentries;
-	row.bytes = step->batch->bytes;
+	row.messages = batch->nentries;
+	row.bytes = batch->bytes;
 	row.rows_selected = result->rows_selected;
 	row.groups = result->groups;
 	row.dead_letters = dead_letters;
 	row.duplicates = result->duplicates;
-	kafka_rollup_log_run(step->rollup, &row);
+	kafka_rollup_log_run(lane->rollup, &row);
+}
+
+/* Whoever had the batch before has left marks in it, and another's table. */
+static void
+take_batch(const KafkaLane *lane)
+{
+	KafkaBatch *batch = lane->group->batch;
+
+	kafka_batch_set_relid(batch, lane->rollup->source);
+	kafka_batch_clear_faults(batch);
+	batch->start = 0;
+	batch->end = batch->nentries;
+	batch->current = -1;
 }
 
 /*
@@ -489,192 +451,98 @@ log_batch(KafkaStep *step, const KafkaApplyResult *result, int64 dead_letters)
  * reading only passed markers and the like, leaves no run row.
  */
 static void
-store_batch(KafkaStep *step, const KafkaPositions *stored)
+store_batch(KafkaLane *lane, const KafkaPositions *stored)
 {
+	const KafkaRollupReader *reader = lane->group->reader;
+	KafkaBatch *batch = lane->group->batch;
 	KafkaPositions *positions = kafka_positions_copy(stored);
 	KafkaApplyResult result = {0};
 	int64 dead_letters = 0;
 
-	kafka_rollup_reader_advance(step->reader, positions);
-	if (step->batch->nentries > 0)
+	kafka_rollup_reader_advance(reader, positions);
+	if (batch->nentries > 0)
 	{
+		take_batch(lane);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		result = kafka_rollup_apply(step->rollup, step->batch, positions);
+		result = kafka_rollup_apply(lane->rollup, batch, positions);
 		if (!result.tripped)
 			dead_letters =
-				kafka_dead_letters_store(step->rollup, step->batch, &result);
+				kafka_dead_letters_store(lane->rollup, batch, &result);
 		PopActiveSnapshot();
 	}
 	if (result.tripped)
 	{
-		pause_rollup(step, &result);
+		pause_rollup(lane, &result);
 		return;
 	}
-	kafka_positions_write(step->rollup_id, positions, stored);
-	if (step->batch->nentries > 0)
-		log_batch(step, &result, dead_letters);
-	clear_failing(step->rollup);
-	keep_positions(step, positions);
-	if (step->reader->lost)
-		reconnect(step);
-	else if (step->reader->finished || GetCurrentTimestamp() >= step->deadline)
-		step->next = NULL;
+	kafka_positions_write(lane->rollup_id, positions, stored);
+	if (batch->nentries > 0)
+		log_batch(lane, &result, dead_letters);
+	clear_failing(lane->rollup);
+	kafka_watch_note_read(lane->rollup, positions, reader, reader->finished,
+						  reader->asked_at);
+	kafka_lane_keep_positions(lane, positions);
+	lane->is_behind = !reader->finished;
 }
 
-static void
-run_batch(KafkaStep *step)
+/* How the lane is to go on after that is for its group to say. */
+void
+kafka_step_store(KafkaLane *lane)
 {
+	const KafkaRollupReader *reader = lane->group->reader;
 	KafkaPositions *stored;
 
-	read_batch(step);
-	step->has_read = true;
-	if (!read_rollup(step))
+	lane->has_read = true;
+	if (!kafka_lane_read_rollup(lane))
 	{
-		step->next = NULL;
+		lane->state = KAFKA_LANE_GONE;
 		return;
 	}
-	kafka_rollup_check_parts(step->rollup);
-	stored = kafka_positions_read(step->rollup_id);
-	if (kafka_rollup_reader_is_stale(step->reader, step->rollup) ||
-		!kafka_positions_equal(stored, step->positions))
-		reconnect(step);
-	else if (step->reader->replaced)
-		handle_loss(step,
-					kafka_loss_of_replaced(step->rollup, step->reader, stored),
-					stored);
+	kafka_rollup_check_parts(lane->rollup);
+	stored = kafka_positions_read(lane->rollup_id);
+	if (kafka_origin_is_stale(&lane->origin, lane->rollup->source,
+							  lane->rollup->owner) ||
+		!kafka_positions_equal(stored, lane->positions))
+		lane->state = KAFKA_LANE_AGAIN;
+	else if (reader->replaced)
+		handle_loss(lane, kafka_loss_of_replaced(lane->rollup, reader, stored),
+					stored, KAFKA_LANE_AGAIN);
 	else
-		store_batch(step, stored);
+		store_batch(lane, stored);
 }
 
 /* ----------------------------------------------------------------
- * Running the steps
+ * The end of a turn
  * ----------------------------------------------------------------
  */
 
-/* The next step, with a context and an SPI level of its own. */
-static bool
-take_step(void *arg)
-{
-	KafkaStep *step = (KafkaStep *) arg;
-
-	SPI_connect();
-	MemoryContextSwitchTo(step->step_context);
-	step->next(step);
-	SPI_finish();
-	return true;
-}
-
-/*
- * Tries the next step; NULL when all went well, else the error, which outlives
- * the step, and all is undone.
- */
-static ErrorData *
-try_step(KafkaStep *step)
-{
-	MemoryContext caller = MemoryContextSwitchTo(step->context);
-	ErrorData *error;
-
-	step->step_context = AllocSetContextCreate(step->context, "Kafka step",
-											   ALLOCSET_DEFAULT_SIZES);
-	error = kafka_guard_try(take_step, step);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(step->step_context);
-	return error;
-}
-
-/*
- * After an error the reader may be in the midst of anything.  Freeing it
- * rather than closing it destroys the client, too.
- */
+/* The state afterwards: is there more to be removed? */
 static void
-drop_reader(KafkaStep *step)
+prune(KafkaLane *lane)
 {
-	if (step->reader)
-		MemoryContextDelete(step->reader->context);
-	step->reader = NULL;
-}
-
-/* Somebody holds the lock: the next run will see what is left. */
-static void
-give_way(KafkaStep *step)
-{
-	KafkaRollup *rollup;
-
-	SPI_connect();
-	rollup = kafka_rollup_get_by_id(step->rollup_id);
-	if (rollup != NULL)
-		ereport(
-			NOTICE,
-			(errmsg("rollup \"%s\" is being run or changed by somebody else",
-					rollup->name)));
-	SPI_finish();
-	step->next = NULL;
-}
-
-/* Raises an error again that is not this rollup's alone; tells whose run it was. */
-static void
-end_run(KafkaStep *step, ErrorData *error)
-{
-	error->context = psprintf("%s%srun of rollup \"%s\"",
-							  error->context ? error->context : "",
-							  error->context ? "\n" : "", step->name);
-	ReThrowError(error);
-}
-
-static void
-run_step(KafkaStep *step)
-{
-	ErrorData *error;
-
-	if (!kafka_rollup_lock(step->rollup_id, false))
-	{
-		give_way(step);
-		SPI_commit();
-		return;
-	}
-	InvalidateCatalogSnapshot();
-	error = try_step(step);
-	if (error != NULL)
-	{
-		step->next = NULL;
-		drop_reader(step);
-		if (ends_run(error))
-			end_run(step, error);
-		note_failure(step, error);
-		add_error(step, error);
-	}
-	SPI_commit();
+	lane->state = KAFKA_LANE_DONE;
+	if (kafka_lane_read_rollup(lane) &&
+		kafka_prune_rollup(lane->rollup, PRUNE_MAX_ROWS) == PRUNE_MAX_ROWS)
+		lane->state = KAFKA_LANE_AGAIN;
 }
 
 void
-kafka_run_rollup(KafkaRun *run, int32 rollup_id, TimestampTz deadline)
+kafka_lane_finish(KafkaLane *lane, TimestampTz deadline)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	KafkaStep *step;
+	bool others_wait = lane->run->nlanes > 1;
 
-	/* What a step leaves behind belongs to the rollup's run. */
-	MemoryContext context =
-		AllocSetContextCreate(run->context, "Kafka rollup run",
-							  ALLOCSET_DEFAULT_SIZES);
-
-	MemoryContextSwitchTo(context);
-	step = palloc0(sizeof(KafkaStep));
-	step->run = run;
-	step->rollup_id = rollup_id;
-	step->context = context;
-	step->deadline = deadline;
-	step->name = psprintf("%d", rollup_id);
-	step->rollup_context =
-		AllocSetContextCreate(context, "Kafka rollup", ALLOCSET_SMALL_SIZES);
-	step->positions_context = AllocSetContextCreate(context, "Kafka positions",
-													ALLOCSET_SMALL_SIZES);
-	step->next = prepare;
-	while (step->next)
+	lane->is_quiet = true;
+	do
 	{
-		CHECK_FOR_INTERRUPTS();
-		run_step(step);
-	}
-	close_reader(step);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
+		kafka_lane_step(lane, prune, others_wait ? KAFKA_LANE_BUDGET_MS : 0);
+	} while (lane->state == KAFKA_LANE_AGAIN &&
+			 GetCurrentTimestamp() < deadline);
+
+	/* What is left over here is the next run's. */
+	lane->is_quiet = false;
+	if (lane->state != KAFKA_LANE_FAILED)
+		lane->state = KAFKA_LANE_DONE;
+	lane->pruned_at = GetCurrentTimestamp();
+	if (lane->rollup != NULL && lane->positions != NULL)
+		kafka_mirror_positions(lane->rollup, lane->positions);
 }

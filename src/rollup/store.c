@@ -37,6 +37,10 @@
  */
 #define ROLLUP_LOCK_CLASS 0x4b46
 
+/* What is locked of a rollup; the tag's second field. */
+#define LOCK_ROLLUP 0
+#define LOCK_REBUILD 1
+
 /* The columns of a KafkaRollup; in this order RollupColumn names them. */
 #define ROLLUP_COLUMNS                                                 \
 	"rollup_id, name, source, relation, storage, definition, states, " \
@@ -44,7 +48,7 @@
 	"time_zone, date_style, interval_style, enabled, state, reason, "  \
 	"cluster_id, system_identifier, database_id, isolation_level, "    \
 	"rebuilds, generation, live, schedule, job_id, job_role, "         \
-	"bucket_column, pruned_until"
+	"bucket_column, pruned_until, expect, since, keep_before, kept"
 
 typedef enum RollupColumn
 {
@@ -78,7 +82,11 @@ typedef enum RollupColumn
 	COLUMN_JOB_ID,
 	COLUMN_JOB_ROLE,
 	COLUMN_BUCKET_COLUMN,
-	COLUMN_PRUNED_UNTIL
+	COLUMN_PRUNED_UNTIL,
+	COLUMN_EXPECT,
+	COLUMN_SINCE,
+	COLUMN_KEEP_BEFORE,
+	COLUMN_KEPT
 } RollupColumn;
 
 /* A row of the last statement's result. */
@@ -113,6 +121,16 @@ get_interval(Row row, int column, Interval *interval)
 	if (!isnull)
 		*interval = *DatumGetIntervalP(datum);
 	return !isnull;
+}
+
+/* A time, DT_NOBEGIN for NULL. */
+static TimestampTz
+get_time(Row row, int column)
+{
+	bool isnull;
+	Datum datum = get_datum(row, column, &isnull);
+
+	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(datum);
 }
 
 /* A relation that exists, or InvalidOid. */
@@ -179,8 +197,11 @@ read_upkeep(Row row, KafkaRollup *rollup)
 	rollup->job_id = isnull ? 0 : DatumGetInt64(datum);
 	rollup->job_role = get_text(row, COLUMN_JOB_ROLE);
 	rollup->bucket_column = get_text(row, COLUMN_BUCKET_COLUMN);
-	datum = get_datum(row, COLUMN_PRUNED_UNTIL, &isnull);
-	rollup->pruned_until = isnull ? DT_NOBEGIN : DatumGetTimestampTz(datum);
+	rollup->pruned_until = get_time(row, COLUMN_PRUNED_UNTIL);
+	rollup->expect = get_text(row, COLUMN_EXPECT);
+	rollup->since = get_time(row, COLUMN_SINCE);
+	rollup->keep_before = get_time(row, COLUMN_KEEP_BEFORE);
+	rollup->kept = DatumGetBool(get_datum(row, COLUMN_KEPT, &isnull));
 }
 
 /* Copies a row of ROLLUP_COLUMNS into the current context. */
@@ -248,6 +269,14 @@ kafka_rollup_get_by_id(int32 rollup_id)
 						INT4OID, Int32GetDatum(rollup_id));
 }
 
+KafkaRollup *
+kafka_rollup_get_shadow(int32 rollup_id)
+{
+	return fetch_rollup("SELECT " ROLLUP_COLUMNS
+						" FROM kafka.stored_rollup WHERE rebuilds = $1",
+						INT4OID, Int32GetDatum(rollup_id));
+}
+
 static KafkaRollup *
 fetch_by_name(const char *name)
 {
@@ -292,10 +321,14 @@ may_use(Oid owner)
 typedef List *(*AddRollup)(List *list, Row row);
 
 static List *
-add_id(List *list, Row row)
+add_runnable(List *list, Row row)
 {
 	bool isnull;
 
+	/* What is in the making is run by who makes it. */
+	(void) get_datum(row, 7, &isnull);
+	if (!isnull)
+		return list;
 	return lappend_int(list, DatumGetInt32(get_datum(row, 1, &isnull)));
 }
 
@@ -314,8 +347,8 @@ list_own(AddRollup add)
 	uint64 i;
 
 	count = kafka_catalog_execute(
-		"SELECT rollup_id, name, relation, storage, definition, states"
-		"  FROM kafka.stored_rollup ORDER BY rollup_id",
+		"SELECT rollup_id, name, relation, storage, definition, states,"
+		"  rebuilds FROM kafka.stored_rollup ORDER BY rollup_id",
 		0, NULL, NULL, NULL);
 	for (i = 0; i < count; i++)
 	{
@@ -365,7 +398,7 @@ kafka_rollup_get(const char *name, bool missing_ok)
 List *
 kafka_rollup_list_runnable(void)
 {
-	return list_own(add_id);
+	return list_own(add_runnable);
 }
 
 void
@@ -375,6 +408,13 @@ kafka_rollup_check_owner(const KafkaRollup *rollup)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of rollup \"%s\"", rollup->name)));
+}
+
+void
+kafka_rollup_check_writable(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
 }
 
 void
@@ -407,15 +447,56 @@ kafka_rollup_set_state(const KafkaRollup *rollup, const char *state,
 		lengthof(types), types, values, nulls);
 }
 
-bool
-kafka_rollup_lock(int32 rollup_id, bool wait)
+static LOCKTAG
+make_tag(int32 rollup_id, uint32 what)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) rollup_id,
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, what, (uint32) rollup_id,
 						 ROLLUP_LOCK_CLASS);
+	return tag;
+}
+
+bool
+kafka_rollup_lock(int32 rollup_id, bool wait)
+{
+	LOCKTAG tag = make_tag(rollup_id, LOCK_ROLLUP);
+
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) !=
 		   LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+kafka_rollup_hold(int32 rollup_id)
+{
+	LOCKTAG tag = make_tag(rollup_id, LOCK_ROLLUP);
+
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+}
+
+void
+kafka_rollup_release(int32 rollup_id)
+{
+	LOCKTAG tag = make_tag(rollup_id, LOCK_ROLLUP);
+
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+bool
+kafka_rollup_begin_rebuild(int32 rollup_id)
+{
+	LOCKTAG tag = make_tag(rollup_id, LOCK_REBUILD);
+
+	return LockAcquire(&tag, ExclusiveLock, true, true) !=
+		   LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+kafka_rollup_end_rebuild(int32 rollup_id)
+{
+	LOCKTAG tag = make_tag(rollup_id, LOCK_REBUILD);
+
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
 KafkaRollup *

@@ -24,6 +24,8 @@
  *	delete-topic NAME
  *	delete-records NAME PARTITION OFFSET		before OFFSET; -1 means all
  *	group-offset GROUP TOPIC PARTITION OFFSET	as a consumer's commit
+ *	committed GROUP TOPIC PARTITION		prints what it has committed, or -1
+ *	deny-group GROUP USER		forbids it, where the broker has an authorizer
  *
  *	produce TOPIC [partition=N] [time=TIME] [key=BYTES] value=BYTES|file=PATH
  *			[header=NAME:BYTES]... [offset=N]
@@ -191,6 +193,22 @@ run_delete_records(Word *words, int count)
 }
 
 static void
+run_committed(Word *words, int count)
+{
+	(void) count;
+	printf("%lld\n",
+		   (long long) admin_committed(words[0].data, words[1].data,
+									   (int32_t) text_integer(words[2].data)));
+}
+
+static void
+run_deny_group(Word *words, int count)
+{
+	(void) count;
+	admin_deny_group(words[0].data, words[1].data);
+}
+
+static void
 run_group_offset(Word *words, int count)
 {
 	(void) count;
@@ -275,10 +293,12 @@ static const struct
 	{"alter-topic", run_alter_topic, 2, FEED_MAX_WORDS, true},
 	{"begin", producer_begin, 1, 1, true},
 	{"commit", producer_commit, 0, 2, true},
+	{"committed", run_committed, 3, 3, true},
 	{"copy", producer_copy, 1, 1, false},
 	{"create-topic", run_create_topic, 1, FEED_MAX_WORDS, true},
 	{"delete-records", run_delete_records, 3, 3, true},
 	{"delete-topic", run_delete_topic, 1, 1, true},
+	{"deny-group", run_deny_group, 2, 2, true},
 	{"echo", run_echo, 0, FEED_MAX_WORDS, true},
 	{"flush", run_flush, 0, 0, true},
 	{"generate", producer_generate, 3, FEED_MAX_WORDS, false},

@@ -84,6 +84,9 @@ extern void admin_delete_records(const char *topic, int32_t partition,
 								 int64_t offset);
 extern void admin_set_group_offset(const char *group, const char *topic,
 								   int32_t partition, int64_t offset);
+extern void admin_deny_group(const char *group, const char *user);
+extern int64_t admin_committed(const char *group, const char *topic,
+							   int32_t partition);
 extern int admin_partition_count(rd_kafka_t *rk, const char *topic);
 extern int admin_leader(const char *topic, int32_t partition);
 extern void admin_wait_visible(const char *topic, int32_t partition,

@@ -403,6 +403,73 @@ admin_set_group_offset(const char *group, const char *topic, int32_t partition,
 	}
 }
 
+/*
+ * What a consumer of the group would go on from, -1 for nothing.  Asked as
+ * consumers do, by a handle that belongs to the group.
+ */
+int64_t
+admin_committed(const char *group, const char *topic, int32_t partition)
+{
+	rd_kafka_topic_partition_list_t *list =
+		rd_kafka_topic_partition_list_new(1);
+	rd_kafka_conf_t *conf = feed_base_conf();
+	rd_kafka_resp_err_t err;
+	char message[512];
+	rd_kafka_t *rk;
+	int64_t offset;
+
+	if (rd_kafka_conf_set(conf, "group.id", group, message, sizeof(message)) !=
+		RD_KAFKA_CONF_OK)
+		fail("%s", message);
+	rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, message, sizeof(message));
+	if (!rk)
+		fail("%s", message);
+	rd_kafka_topic_partition_list_add(list, topic, partition);
+	err = rd_kafka_committed(rk, list, FEED_TIMEOUT_MS);
+	if (!err)
+		err = list->elems[0].err;
+	if (err)
+		fail("group \"%s\": %s", group, rd_kafka_err2str(err));
+	offset = list->elems[0].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	rd_kafka_destroy(rk);
+	return offset >= 0 ? offset : -1;
+}
+
+/* Forbids a user all that a group can be used for; needs an authorizer. */
+void
+admin_deny_group(const char *group, const char *user)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(admin_client());
+	const rd_kafka_acl_result_t **results;
+	const rd_kafka_error_t *error;
+	rd_kafka_AclBinding_t *binding;
+	rd_kafka_event_t *event;
+	char principal[256];
+	char message[512];
+	size_t count;
+
+	snprintf(principal, sizeof(principal), "User:%s", user);
+	binding =
+		rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_GROUP, group,
+								RD_KAFKA_RESOURCE_PATTERN_LITERAL, principal,
+								"*", RD_KAFKA_ACL_OPERATION_ALL,
+								RD_KAFKA_ACL_PERMISSION_TYPE_DENY, message,
+								sizeof(message));
+	if (!binding)
+		fail("%s", message);
+	rd_kafka_CreateAcls(admin_client(), &binding, 1, NULL, queue);
+	event = await_event(queue);
+	results = rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(
+												  event),
+											  &count);
+	error = count == 1 ? rd_kafka_acl_result_error(results[0]) : NULL;
+	if (error)
+		fail("%s", rd_kafka_error_string(error));
+	rd_kafka_event_destroy(event);
+	rd_kafka_AclBinding_destroy(binding);
+}
+
 /* The node that leads the partition, -1 for none. */
 int
 admin_leader(const char *topic, int32_t partition)

@@ -85,12 +85,14 @@ CALL kafka.run_rollups('removed_count');
 CALL kafka.run_rollups('removed_count');
 SELECT state, reason FROM kafka.rollups WHERE name = 'removed_count';
 SELECT count_of('removed_count');
-SELECT * FROM kafka.rollup_lag WHERE name = 'removed_count' ORDER BY kafka_partition;
+SELECT name, topic, kafka_partition, next_offset, low_offset, end_offset, messages_behind, lost_messages
+  FROM kafka.rollup_lag WHERE name = 'removed_count' ORDER BY kafka_partition;
 CALL kafka.run_rollups('continued_count');
 SELECT count_of('continued_count');
 SELECT state, reason FROM kafka.rollups WHERE name = 'continued_count';
 SELECT event, messages, lost_messages, detail FROM kafka.rollup_runs WHERE name = 'continued_count' ORDER BY run_id;
-SELECT * FROM kafka.rollup_lag WHERE name = 'continued_count' ORDER BY kafka_partition;
+SELECT name, topic, kafka_partition, next_offset, low_offset, end_offset, messages_behind, lost_messages
+  FROM kafka.rollup_lag WHERE name = 'continued_count' ORDER BY kafka_partition;
 -- The way on.
 SELECT kafka.seek_rollup('removed_count', offsets := '{"0": "earliest"}');
 SELECT kafka.seek_rollup('removed_count', offsets := '{}');
@@ -148,7 +150,8 @@ SELECT event, messages, lost_messages, detail FROM kafka.rollup_runs WHERE name 
 SELECT make_table('grown', 'topic', 'rl_grown'), make_table('pattern', 'topic_pattern', 'rl_pattern_.*');
 SELECT kafka.create_rollup('grown_count', format(:'query', 'grown'), start_at := 'infinity'), kafka.create_rollup('pattern_count', format(:'query', 'pattern'), start_at := 'infinity');
 \! printf '%s\n' 'add-partitions rl_grown 3' "generate rl_grown count=9 partitions=3 value='{\"id\": {n}}'" 'create-topic rl_pattern_2' "generate rl_pattern_2 count=4 value='{\"id\": {n}}'" | feed
-SELECT * FROM kafka.rollup_lag WHERE name IN ('grown_count', 'pattern_count') ORDER BY name, topic, kafka_partition;
+SELECT name, topic, kafka_partition, next_offset, low_offset, end_offset, messages_behind, lost_messages
+  FROM kafka.rollup_lag WHERE name IN ('grown_count', 'pattern_count') ORDER BY name, topic, kafka_partition;
 CALL kafka.run_rollups('grown_count');
 CALL kafka.run_rollups('pattern_count');
 SELECT count_of('grown_count'), count_of('pattern_count');

@@ -6,6 +6,8 @@
 #   ```text output            what the block before it prints, with its error
 #   ```feed                   a script for the feeder (test/broker/feed.c)
 #   ```bash run               must succeed; feed, dump and psql are in PATH
+#   ```yaml queries           each value of a key "query" must run without an error
+#   ```ini queries            so must each psql -c "..."
 #
 # Readers see the first word alone. What they shall not see at all stands in
 # comments, as "<!-- feed", "<!-- sql" or "<!-- bash run", a line end, the script,
@@ -49,12 +51,13 @@ sub parse_info
 	my ($kind, @words) = split ' ', $info;
 	my %block = (kind => $kind // '');
 
-	return \%block if $block{kind} !~ /^(sql|feed|bash|text)$/;
+	return \%block if $block{kind} !~ /^(sql|feed|bash|text|yaml|ini)$/;
 	for my $word (@words)
 	{
 		if ($kind eq 'sql' && $word =~ /^error=([0-9A-Z]{5})$/) { $block{error} = $1 }
 		elsif ($kind eq 'bash' && $word eq 'run') { $block{run} = 1 }
 		elsif ($kind eq 'text' && $word eq 'output') { $block{run} = 1 }
+		elsif ($kind =~ /^(yaml|ini)$/ && $word eq 'queries') { $block{run} = 1 }
 		else { die "$where: unknown mark \"$word\"" }
 	}
 	return \%block;
@@ -154,6 +157,18 @@ sub run_bash
 	return "${output}ERROR:  status: $?\n";
 }
 
+# Runs the queries in a block of another program's settings, each by itself.
+sub run_queries
+{
+	my ($session, $text) = @_;
+	my @queries;
+
+	push @queries, $2 while $text =~ /^( *)(?:- )?query: \|\n((?:\1 +.*\n)+)/mg;
+	push @queries, $1 =~ s/\\"/"/gr while $text =~ /(?:\bquery:|\bpsql .*-c) "((?:[^"\\]|\\.)*)"$/mg;
+	return "ERROR:  none: there is no query\n" if !@queries;
+	return join '', map { run_sql($session, "$_;") } @queries;
+}
+
 # Cuts the verbose parts out of an error: the page shows it as psql does by
 # default.
 sub as_printed
@@ -197,6 +212,7 @@ sub run_block
 		$output = eval { $broker->feed($script) } // "ERROR:  feed: $@";
 	}
 	elsif ($block->{kind} eq 'bash') { $output = run_bash($script) }
+	elsif ($block->{kind} =~ /^(yaml|ini)$/) { $output = run_queries($session, $script) }
 	else { $output = run_sql($session, $script) }
 	$output =~ s/\Q$address\E/$PAGE_ADDRESS/g;
 

@@ -150,10 +150,10 @@ sub distance
 	my ($node, $name, $table) = @_;
 
 	return $node->safe_psql('postgres', <<"EOF");
-SELECT kafka_partition, next_offset, end_offset
-  FROM (SELECT * FROM kafka.rollup_offsets WHERE name = '$name') AS p
-  FULL JOIN kafka.watermarks('$table') USING (kafka_partition)
- WHERE next_offset IS DISTINCT FROM end_offset
+SELECT kafka_partition, next_offset, w.end_offset
+  FROM (SELECT kafka_partition, next_offset FROM kafka.rollup_offsets WHERE name = '$name') AS p
+  FULL JOIN kafka.watermarks('$table') AS w USING (kafka_partition)
+ WHERE next_offset IS DISTINCT FROM w.end_offset
  ORDER BY 1
 EOF
 }

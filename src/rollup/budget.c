@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * budget.c
+ *		Work that is cancelled when it takes longer than others can wait.
+ *
+ * A timeout of our own asks for a cancel, as the server's statement_timeout
+ * does, so that it acts wherever one would: between rows, and in waits for
+ * locks.  What it raises is the error of a cancel, and whoever catches it must
+ * tell it from one that a user or statement_timeout has asked for: those end
+ * the whole run.
+ *
+ * The flag of a cancel does not say who has set it.  When it was set before
+ * ours was due, it is not ours; statement_timeout, which the server looks at
+ * first, is known by its being over.  A user's cancel that comes between our
+ * timeout and the next look at the flag is lost: that is as long as the
+ * code that is cancelled does not look.
+ *
+ * IDENTIFICATION
+ *		src/rollup/budget.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "rollup/lane.h"
+#include "storage/latch.h"
+#include "utils/timeout.h"
+
+static TimeoutId budget_timeout;
+static bool is_running = false;
+static bool statement_timeout_runs;
+static volatile sig_atomic_t is_spent = false;
+
+/* Runs in the handler of a signal. */
+static void
+note_spent(void)
+{
+	if (QueryCancelPending)
+		return;
+	is_spent = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+kafka_budget_begin(int64 budget_ms)
+{
+	static bool registered = false;
+
+	is_spent = false;
+	if (budget_ms <= 0)
+		return;
+	if (!registered)
+	{
+		budget_timeout = RegisterTimeout(USER_TIMEOUT, note_spent);
+		registered = true;
+	}
+	statement_timeout_runs = get_timeout_active(STATEMENT_TIMEOUT);
+	is_running = true;
+	enable_timeout_after(budget_timeout, (int) Min(budget_ms, PG_INT32_MAX));
+}
+
+bool
+kafka_budget_end(void)
+{
+	if (is_running)
+		disable_timeout(budget_timeout, false);
+	is_running = false;
+	if (!is_spent)
+		return false;
+	is_spent = false;
+	if (statement_timeout_runs && !get_timeout_active(STATEMENT_TIMEOUT))
+		return false;
+
+	/* The work came to its end just before it was cancelled. */
+	QueryCancelPending = false;
+	return true;
+}

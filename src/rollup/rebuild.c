@@ -1,0 +1,544 @@
+/*-------------------------------------------------------------------------
+ *
+ * rebuild.c
+ *		The procedure kafka.rebuild_rollup: a new generation of a rollup, made
+ *		beside it and put in its place.
+ *
+ *	prepare  makes the shadow, or finds the one that an earlier call has left
+ *	fill     runs it until it has come as far as the rollup
+ *	keep     with the rollup held: the last bit, and the rows of buckets that
+ *	         the topic does not hold whole
+ *	wait     for transactions whose snapshots are older than that
+ *	swap     with the rollup held: the last bit again, and the swap
+ *
+ * The rollup is run by others all the time, but for the moments in which it is
+ * held.  Each phase commits, and what it has done is found by the next call, by
+ * whatever this one ended.
+ *
+ * A transaction that has its snapshot from before, and looks at the view only
+ * after the swap, reads the new storage as its snapshot shows it, since a
+ * view's query is what it is now.  So it must find the new numbers as complete
+ * as the old ones were, which is what is waited for, as CREATE INDEX
+ * CONCURRENTLY does.
+ *
+ * IDENTIFICATION
+ *		src/rollup/rebuild.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "rollup/rebuild.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+KAFKA_SQL_FUNCTION(kafka_rebuild_rollup);
+
+/* As run_rollups has it by default; and so long it runs before it looks up. */
+#define RUN_MAX_ROWS 100000
+#define RUN_SLICE_US (10 * USECS_PER_SEC)
+
+/* How often is looked whether old snapshots are gone, and when it is told. */
+#define SNAPSHOT_POLL_MS 100
+#define SNAPSHOT_NOTICE_US (5 * USECS_PER_SEC)
+
+/* After readers have not let us swap. */
+#define SWAP_PAUSE_MS 1000
+
+typedef struct Rebuild
+{
+	/* Unchanging */
+	MemoryContext context; /* lives as long as the call */
+	int32 rollup_id;
+	char *name;
+	char *query;          /* NULL for that which it has */
+	TimestampTz since;    /* DT_NOBEGIN for the beginning */
+	TimestampTz deadline; /* DT_NOEND for none */
+
+	/* Since prepare */
+	int32 shadow_id;
+
+	/* Mutable */
+	MemoryContext rows_context; /* holds the rows below, reset to read them */
+	KafkaRollup *rollup;
+	KafkaRollup *shadow;
+	bool holds; /* both rollups' locks */
+} Rebuild;
+
+/* ----------------------------------------------------------------
+ * May it be called?
+ * ----------------------------------------------------------------
+ */
+
+static void
+check_transaction(FunctionCallInfo fcinfo)
+{
+	bool atomic = fcinfo->context == NULL ||
+				  !IsA(fcinfo->context, CallContext) ||
+				  castNode(CallContext, fcinfo->context)->atomic;
+
+	if (atomic)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg(
+				 "kafka.rebuild_rollup cannot run inside a transaction block or a function"),
+			 errhint(
+				 "It commits batch by batch: call it by itself, with autocommit on.")));
+	if (IsolationUsesXactSnapshot())
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg(
+				 "kafka.rebuild_rollup needs the transaction isolation level READ COMMITTED"),
+			 errhint(
+				 "SET default_transaction_isolation = 'read committed'.")));
+}
+
+static TimestampTz
+get_since(FunctionCallInfo fcinfo)
+{
+	TimestampTz since;
+
+	if (PG_ARGISNULL(2))
+		return DT_NOBEGIN;
+	since = PG_GETARG_TIMESTAMPTZ(2);
+	if (since == DT_NOEND)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"since\" must not be infinity")));
+	return since;
+}
+
+static TimestampTz
+get_deadline(FunctionCallInfo fcinfo)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(3))
+		return DT_NOEND;
+	deadline = DatumGetTimestampTz(
+		DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+							PG_GETARG_DATUM(3)));
+	if (deadline < now)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"max_time\" must not be negative")));
+	return deadline;
+}
+
+/* ----------------------------------------------------------------
+ * What each phase needs
+ * ----------------------------------------------------------------
+ */
+
+static bool
+is_time_up(const Rebuild *rebuild)
+{
+	return GetCurrentTimestamp() >= rebuild->deadline;
+}
+
+static void
+pause_for(long ms)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+hold(Rebuild *rebuild)
+{
+	/* By id, which is the order in which everybody takes several locks. */
+	kafka_rollup_hold(rebuild->rollup_id);
+	rebuild->holds = true;
+	kafka_rollup_hold(rebuild->shadow_id);
+}
+
+static void
+release(Rebuild *rebuild)
+{
+	if (!rebuild->holds)
+		return;
+	rebuild->holds = false;
+	kafka_rollup_release(rebuild->shadow_id);
+	kafka_rollup_release(rebuild->rollup_id);
+}
+
+/* Reads both rows; somebody may have dropped the one or the other. */
+static void
+read_rollups(Rebuild *rebuild)
+{
+	MemoryContext caller;
+
+	MemoryContextReset(rebuild->rows_context);
+	caller = MemoryContextSwitchTo(rebuild->rows_context);
+	rebuild->rollup = kafka_rollup_get_by_id(rebuild->rollup_id);
+	rebuild->shadow = kafka_rollup_get_by_id(rebuild->shadow_id);
+	MemoryContextSwitchTo(caller);
+	if (rebuild->rollup == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("rollup \"%s\" was dropped while it was rebuilt",
+						rebuild->name)));
+	if (rebuild->shadow == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("what was rebuilt of rollup \"%s\" was dropped",
+							   rebuild->name)));
+	kafka_rollup_check_owner(rebuild->rollup);
+	if (rebuild->rollup->owner != rebuild->shadow->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the owner of rollup \"%s\" has changed while it was "
+						"rebuilt",
+						rebuild->name),
+				 errhint("Call kafka.rebuild_rollup again, to begin anew.")));
+}
+
+/* ----------------------------------------------------------------
+ * Prepare
+ * ----------------------------------------------------------------
+ */
+
+static void
+prepare(Rebuild *rebuild)
+{
+	KafkaRollup *rollup;
+
+	(void) kafka_rollup_lock(rebuild->rollup_id, true);
+	rollup = kafka_rollup_get_by_id(rebuild->rollup_id);
+	if (rollup == NULL)
+		(void) kafka_rollup_get(rebuild->name, false); /* the error */
+	kafka_rollup_check_owner(rollup);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rebuild->shadow_id =
+		kafka_shadow_prepare(rollup, rebuild->query, rebuild->since);
+	PopActiveSnapshot();
+	SPI_commit();
+}
+
+/* ----------------------------------------------------------------
+ * Fill
+ * ----------------------------------------------------------------
+ */
+
+static void
+raise_failure(const Rebuild *rebuild, const KafkaRunFailure *failure)
+{
+	ereport(ERROR,
+			(errcode(failure->sqlerrcode),
+			 errmsg_internal("%s", failure->message),
+			 failure->detail ? errdetail_internal("%s", failure->detail) : 0,
+			 failure->hint ? errhint("%s", failure->hint) : 0,
+			 failure->context
+				 ? errcontext("%s\nrebuild of rollup \"%s\"", failure->context,
+							  rebuild->name)
+				 : errcontext("rebuild of rollup \"%s\"", rebuild->name)));
+}
+
+/* Runs the shadow for a while. */
+static void
+run_shadow(const Rebuild *rebuild)
+{
+	KafkaRun run = {0};
+	TimestampTz slice_end = GetCurrentTimestamp() + RUN_SLICE_US;
+
+	run.max_rows = RUN_MAX_ROWS;
+	run.named = true;
+	run.context = AllocSetContextCreate(rebuild->context, "Kafka run",
+										ALLOCSET_DEFAULT_SIZES);
+	kafka_run_rollup(&run, rebuild->shadow_id,
+					 Min(slice_end, rebuild->deadline));
+	MemoryContextSwitchTo(rebuild->context);
+	if (run.failures != NIL)
+		raise_failure(rebuild, linitial(run.failures));
+	MemoryContextDelete(run.context);
+}
+
+/* Is the shadow as far as the rollup, in every partition? */
+static bool
+has_reached(KafkaPositions *shadow, const KafkaPositions *rollup)
+{
+	for (int i = 0; i < rollup->count; i++)
+	{
+		const KafkaPosition *wanted = &rollup->list[i];
+		const KafkaPosition *position =
+			kafka_positions_find(shadow, wanted->topic, wanted->partition);
+
+		if (position != NULL && position->next_offset < wanted->next_offset)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Runs the shadow until it is as far as the rollup, or cannot come further: it
+ * reads no more than the topic has, which another one in its place may have
+ * less of.  False when time is up.
+ */
+static bool
+fill(Rebuild *rebuild)
+{
+	KafkaPositions *before;
+	KafkaPositions *after;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		before = kafka_positions_read(rebuild->shadow_id);
+		SPI_commit();
+		run_shadow(rebuild);
+		read_rollups(rebuild);
+		after = kafka_positions_read(rebuild->shadow_id);
+		if (has_reached(after, kafka_positions_read(rebuild->rollup_id)))
+			return true;
+		if (is_time_up(rebuild))
+			return false;
+	} while (!kafka_positions_equal(before, after));
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ * Keep
+ * ----------------------------------------------------------------
+ */
+
+/* False when time is up. */
+static bool
+keep(Rebuild *rebuild)
+{
+	read_rollups(rebuild);
+	if (rebuild->shadow->keep_before == DT_NOBEGIN || rebuild->shadow->kept)
+		return true;
+	hold(rebuild);
+	if (!fill(rebuild))
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	kafka_swap_keep_rows(rebuild->rollup, rebuild->shadow);
+	PopActiveSnapshot();
+	SPI_commit();
+	release(rebuild);
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ * Wait
+ * ----------------------------------------------------------------
+ */
+
+/* Transactions of this database with snapshots that do not see xid's end. */
+static VirtualTransactionId *
+list_older_snapshots(TransactionId xid, int *count)
+{
+	return GetCurrentVirtualXIDs(xid, true, false,
+								 PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, count);
+}
+
+/* Keeps of the one list what is in the other one too; returns how many. */
+static int
+keep_common(VirtualTransactionId *list, int count,
+			const VirtualTransactionId *other, int nother)
+{
+	int kept = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		for (int j = 0; j < nother; j++)
+		{
+			if (VirtualTransactionIdEquals(list[i], other[j]))
+			{
+				list[kept++] = list[i];
+				break;
+			}
+		}
+	}
+	return kept;
+}
+
+static void
+tell_waiting(const Rebuild *rebuild, const VirtualTransactionId *list,
+			 int count)
+{
+	StringInfoData pids;
+
+	initStringInfo(&pids);
+	for (int i = 0; i < count; i++)
+	{
+		PGPROC *process = BackendIdGetProc(list[i].backendId);
+
+		if (process != NULL)
+			appendStringInfo(&pids, "%s%d", pids.len > 0 ? ", " : "",
+							 process->pid);
+	}
+	ereport(NOTICE,
+			(errmsg("the new numbers of rollup \"%s\" are complete, and wait "
+					"for transactions that are older",
+					rebuild->name),
+			 errdetail("Their processes: %s.", pids.data)));
+	pfree(pids.data);
+}
+
+/*
+ * New transactions may have as old an xmin, for a writer that is still at work,
+ * and see all nevertheless: only those of the first list count.
+ */
+static bool
+wait_for_snapshots(Rebuild *rebuild)
+{
+	TransactionId xid = ReadNextTransactionId();
+	TimestampTz told_at = GetCurrentTimestamp() + SNAPSHOT_NOTICE_US;
+	VirtualTransactionId *list;
+	int count;
+
+	TransactionIdRetreat(xid);
+	list = list_older_snapshots(xid, &count);
+	for (;;)
+	{
+		VirtualTransactionId *now;
+		int nnow;
+
+		/* Ours must hold up nobody who waits as we do. */
+		SPI_commit();
+		InvalidateCatalogSnapshot();
+		now = list_older_snapshots(xid, &nnow);
+		count = keep_common(list, count, now, nnow);
+		pfree(now);
+		if (count == 0)
+			return true;
+		if (is_time_up(rebuild))
+			return false;
+		if (GetCurrentTimestamp() >= told_at)
+		{
+			tell_waiting(rebuild, list, count);
+			told_at = DT_NOEND;
+		}
+		pause_for(SNAPSHOT_POLL_MS);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Swap
+ * ----------------------------------------------------------------
+ */
+
+/* False when time is up. */
+static bool
+swap(Rebuild *rebuild)
+{
+	for (;;)
+	{
+		bool swapped;
+
+		hold(rebuild);
+		if (!fill(rebuild))
+			return false;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		swapped = kafka_swap_run(rebuild->rollup, rebuild->shadow);
+		PopActiveSnapshot();
+		if (swapped)
+			SPI_commit();
+		else
+			SPI_rollback();
+		release(rebuild);
+		if (swapped)
+			return true;
+		if (is_time_up(rebuild))
+			return false;
+		pause_for(SWAP_PAUSE_MS);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * The procedure
+ * ----------------------------------------------------------------
+ */
+
+static void
+rebuild_all(Rebuild *rebuild)
+{
+	prepare(rebuild);
+	if (fill(rebuild) && keep(rebuild) && wait_for_snapshots(rebuild) &&
+		swap(rebuild))
+		return;
+	ereport(NOTICE,
+			(errmsg("rollup \"%s\" is not rebuilt yet", rebuild->name),
+			 errhint("Call kafka.rebuild_rollup with the same arguments "
+					 "again, to go on.")));
+}
+
+static Rebuild *
+begin_rebuild(FunctionCallInfo fcinfo)
+{
+	MemoryContext context =
+		AllocSetContextCreate(PortalContext, "Kafka rebuild",
+							  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Rebuild *rebuild = palloc0(sizeof(Rebuild));
+	KafkaRollup *rollup;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("\"%s\" must not be null", "name")));
+	rebuild->context = context;
+	rebuild->rows_context =
+		AllocSetContextCreate(context, "Kafka rollups", ALLOCSET_SMALL_SIZES);
+	if (!PG_ARGISNULL(1))
+		rebuild->query = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	rebuild->since = get_since(fcinfo);
+	rebuild->deadline = get_deadline(fcinfo);
+	rollup = kafka_rollup_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	kafka_rollup_check_owner(rollup);
+	rebuild->rollup_id = rollup->rollup_id;
+	rebuild->name = rollup->name;
+	MemoryContextSwitchTo(caller);
+	return rebuild;
+}
+
+/* kafka.rebuild_rollup(name text, query text, since timestamptz, max_time) */
+Datum
+kafka_rebuild_rollup(PG_FUNCTION_ARGS)
+{
+	Rebuild *rebuild;
+	MemoryContext caller;
+
+	check_transaction(fcinfo);
+	kafka_rollup_check_writable("CALL kafka.rebuild_rollup()");
+	kafka_rollup_check_enabled();
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	rebuild = begin_rebuild(fcinfo);
+	caller = MemoryContextSwitchTo(rebuild->context);
+	if (!kafka_rollup_begin_rebuild(rebuild->rollup_id))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("rollup \"%s\" is being rebuilt by somebody "
+							   "else",
+							   rebuild->name)));
+	PG_TRY();
+	{
+		rebuild_all(rebuild);
+	}
+	PG_FINALLY();
+	{
+		release(rebuild);
+		kafka_rollup_end_rebuild(rebuild->rollup_id);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	SPI_finish();
+	MemoryContextDelete(rebuild->context);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * rebuild.h
+ *		What the files that rebuild rollups share.
+ *
+ * A rollup is rebuilt by a second one beside it, its *shadow*: a row of
+ * kafka.stored_rollup whose column rebuilds names the first, relations of its
+ * own, positions of its own.  It is filled by ordinary runs, which read no
+ * further than the first one has (kafka_shadow_limit).  So when it has come as
+ * far, both stand at the same positions, and each can take the other's place
+ * for any row: what the topic does not hold whole any more is copied from the
+ * old storage, all else is the shadow's.  Then they are swapped.
+ *
+ * IDENTIFICATION
+ *		src/rollup/rebuild.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef KAFKA_ROLLUP_REBUILD_H
+#define KAFKA_ROLLUP_REBUILD_H
+
+#include "rollup/run.h"
+
+/* ----------------------------------------------------------------
+ * shadow.c
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The id of the shadow that rebuilds a rollup with a query (NULL: its own) since
+ * a time (DT_NOBEGIN: the beginning): the one that is in the making, if it does
+ * that, else a new one, in place of the other.  Asks the brokers.  The
+ * rollup's lock must be held, SPI connected and a snapshot active.
+ *
+ * Errors: all that makes the rebuild impossible, before anything is done.
+ */
+extern int32 kafka_shadow_prepare(const KafkaRollup *rollup, const char *query,
+								  TimestampTz since);
+
+/* The statement that makes a view's query, palloc'd; a snapshot is active. */
+extern char *kafka_shadow_get_query(Oid view);
+
+/*
+ * The live view of a rollup when the shadow has taken its place, as a SELECT,
+ * palloc'd.  As the owner, with the shadow's settings; a snapshot is active.
+ */
+extern char *kafka_shadow_generate_live(const KafkaRollup *rollup,
+										const KafkaRollup *shadow);
+
+/* ----------------------------------------------------------------
+ * swap.c
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Copies the rows of buckets before shadow->keep_before, in place of the
+ * shadow's own.  The locks of both must be held, their positions be the same,
+ * SPI connected and a snapshot active.
+ */
+extern void kafka_swap_keep_rows(const KafkaRollup *rollup,
+								 const KafkaRollup *shadow);
+
+/*
+ * Puts the shadow in the rollup's place; false when somebody was reading the
+ * view all the time that this may take: the transaction must be rolled back
+ * then.  Otherwise as above.
+ */
+extern bool kafka_swap_run(const KafkaRollup *rollup,
+						   const KafkaRollup *shadow);
+
+#endif /* KAFKA_ROLLUP_REBUILD_H */

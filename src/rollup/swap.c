@@ -1,0 +1,585 @@
+/*-------------------------------------------------------------------------
+ *
+ * swap.c
+ *		Puts the shadow of a rollup in its place.
+ *
+ * One transaction: first the rows of the extension's tables, however many, then
+ * the locks of the relations, then a few statements.  Readers of the view wait
+ * for these alone.  Everybody who takes locks of a rollup's relations has, or
+ * waits for, the rollup's own first, but for readers: they take them in the
+ * order of their queries.  So we give up a lock that we do not get soon, and
+ * with it those that we have: no reader waits for us longer than we wait for
+ * one reader, and none is ever the victim of a deadlock.
+ *
+ * The rollup keeps its id, its view and its view of definition, which get new
+ * queries: what depends on them, or was granted on them, stays.  Everything
+ * else is the shadow's from then on, under the names that the old ones had.
+ *
+ * IDENTIFICATION
+ *		src/rollup/swap.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/reloptions.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "fdw/guard.h"
+#include "miscadmin.h"
+#include "rollup/analyze.h"
+#include "rollup/apply.h"
+#include "rollup/rebuild.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/*
+ * How long readers may have to wait for us: less than deadlock_timeout, after
+ * which a reader would be told of a deadlock.
+ */
+#define LOCK_TIMEOUT "200ms"
+
+/* How often it is tried, and how long readers are let through in between. */
+#define LOCK_ATTEMPTS 5
+#define LOCK_PAUSE_MS 200
+
+/* Two rollups that are being swapped. */
+typedef struct Swap
+{
+	const KafkaRollup *rollup;
+	const KafkaRollup *shadow;
+	KafkaBucket *bucket;   /* the shadow's; NULL for none */
+	char *live_sql;        /* NULL where there is no live view */
+	bool leaves_storage;   /* rows of the old one are in it alone */
+} Swap;
+
+/* ----------------------------------------------------------------
+ * Statements
+ * ----------------------------------------------------------------
+ */
+
+static char *
+quote_relation(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(
+										  get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/* Runs a statement of ours as the owner, who is the current role. */
+static void
+execute(const char *sql)
+{
+	int code = SPI_execute(sql, false, 0);
+
+	/* errors of the statement are raised: this cannot happen */
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql,
+			 SPI_result_code_string(code));
+}
+
+/* Runs a fixed statement with both ids as $1 and $2. */
+static uint64
+execute_for_both(const Swap *swap, const char *sql)
+{
+	static const Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(swap->rollup->rollup_id),
+					  Int32GetDatum(swap->shadow->rollup_id)};
+
+	return kafka_catalog_execute(sql, lengthof(types), types, values, NULL);
+}
+
+/* Runs a statement with a bucket as $1. */
+static void
+execute_for_bucket(const Swap *swap, const char *sql, int64 bucket)
+{
+	Oid types[] = {swap->bucket->type};
+	Datum values[] = {TimestampTzGetDatum(bucket)};
+	int code = SPI_execute_with_args(sql, lengthof(types), types, values, NULL,
+									 false, 0);
+
+	/* errors of the statement are raised: this cannot happen */
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql,
+			 SPI_result_code_string(code));
+}
+
+/* ----------------------------------------------------------------
+ * What the old one keeps
+ * ----------------------------------------------------------------
+ */
+
+/* The columns of both storages, but for the primary key, which is the first. */
+static char *
+list_columns(const Swap *swap)
+{
+	Relation old = relation_open(swap->rollup->storage, AccessShareLock);
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 1; i < RelationGetNumberOfAttributes(old); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(old), i);
+		const char *name = NameStr(column->attname);
+
+		if (!column->attisdropped &&
+			get_attnum(swap->shadow->storage, name) != InvalidAttrNumber)
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
+							 quote_identifier(name));
+	}
+	relation_close(old, NoLock);
+	return names.data;
+}
+
+/*
+ * Groups without a bucket are never whole: the old one has all of their
+ * messages.
+ */
+static void
+copy_rows(const Swap *swap)
+{
+	const KafkaRollup *rollup = swap->rollup;
+	const KafkaRollup *shadow = swap->shadow;
+	const char *column = quote_identifier(rollup->bucket_column);
+	char *names = list_columns(swap);
+	int64 last =
+		kafka_bucket_of_time(swap->bucket, shadow->keep_before - 1);
+
+	execute_for_bucket(
+		swap,
+		psprintf("DELETE FROM %s WHERE %s <= $1 OR %s IS NULL",
+				 quote_relation(shadow->storage), column, column),
+		last);
+	execute_for_bucket(
+		swap,
+		psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
+				 " WHERE %s <= $1 OR %s IS NULL",
+				 quote_relation(shadow->storage), names, names,
+				 quote_relation(rollup->storage), column, column),
+		last);
+}
+
+void
+kafka_swap_keep_rows(const KafkaRollup *rollup, const KafkaRollup *shadow)
+{
+	Swap swap = {.rollup = rollup, .shadow = shadow};
+	KafkaUserSwitch saved;
+
+	kafka_apply_make_constraints_immediate();
+	kafka_catalog_become(&saved, rollup->owner, &shadow->settings);
+	swap.bucket = kafka_bucket_read(shadow);
+	copy_rows(&swap);
+	kafka_catalog_restore_user(&saved);
+	execute_for_both(&swap, "UPDATE kafka.stored_rollup SET kept = true"
+							" WHERE rollup_id = $2 AND rebuilds = $1");
+}
+
+/* Does the old storage have buckets before the first of the new one? */
+static bool
+has_older_rows(const Swap *swap)
+{
+	const KafkaRollup *rollup = swap->rollup;
+	const char *column;
+	bool found;
+
+	if (swap->bucket == NULL || rollup->bucket_column == NULL ||
+		strcmp(rollup->bucket_column, swap->shadow->bucket_column) != 0)
+		return false;
+	column = quote_identifier(rollup->bucket_column);
+	execute(psprintf("SELECT FROM %s WHERE %s < (SELECT min(%s) FROM %s)"
+					 " LIMIT 1",
+					 quote_relation(rollup->storage), column, column,
+					 quote_relation(swap->shadow->storage)));
+	found = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+/* Did the shadow begin past the beginning of some partition? */
+static bool
+is_cut(const Swap *swap)
+{
+	return execute_for_both(swap, "SELECT FROM kafka.stored_position"
+								  " WHERE rollup_id = $2 AND start_offset > 0"
+								  " AND $1 IS NOT NULL LIMIT 1") > 0;
+}
+
+/* Buckets that the rollup has removed do not come back. */
+static void
+delete_pruned(const Swap *swap)
+{
+	if (swap->bucket == NULL || swap->rollup->pruned_until == DT_NOBEGIN)
+		return;
+	execute_for_bucket(swap,
+					   psprintf("DELETE FROM %s WHERE %s < $1",
+								quote_relation(swap->shadow->storage),
+								quote_identifier(
+									swap->shadow->bucket_column)),
+					   swap->rollup->pruned_until);
+}
+
+/* ----------------------------------------------------------------
+ * Rows of the extension's tables
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * What the shadow has read it has judged itself.  Letters of messages before
+ * that belong to rows that were kept, or to none any more: then they are left
+ * to be looked at.
+ */
+static void
+move_letters(const Swap *swap)
+{
+	execute_for_both(
+		swap,
+		"DELETE FROM kafka.stored_dead_letter AS d"
+		" USING kafka.stored_position AS p"
+		" WHERE p.rollup_id = $2 AND d.rollup_id = $1 AND d.topic = p.topic"
+		" AND d.kafka_partition = p.kafka_partition"
+		" AND d.kafka_offset >= coalesce(p.start_offset, 0)");
+	if (!swap->shadow->kept)
+		execute_for_both(
+			swap,
+			"UPDATE kafka.stored_dead_letter"
+			"   SET status = 'failed', retry_at = NULL"
+			" WHERE rollup_id = $1 AND status <> 'done' AND $2 IS NOT NULL");
+	execute_for_both(swap, "UPDATE kafka.stored_dead_letter"
+						   "   SET rollup_id = $1 WHERE rollup_id = $2");
+}
+
+/*
+ * Where rows were kept, so are the keys that they counted; two of a key stay
+ * further apart than unique_within.
+ */
+static void
+move_keys(const Swap *swap)
+{
+	static const Oid types[] = {INT4OID, INT4OID, INT8OID};
+	const KafkaRollup *rollup = swap->rollup;
+	Datum values[] = {Int32GetDatum(rollup->rollup_id),
+					  Int32GetDatum(swap->shadow->rollup_id),
+					  Int64GetDatum(rollup->options.unique_within_ms)};
+
+	if (rollup->options.unique_key == NULL)
+		return;
+	if (swap->shadow->kept)
+		kafka_catalog_execute(
+			"DELETE FROM kafka.stored_key AS k"
+			" USING kafka.stored_key AS s"
+			" WHERE k.rollup_id = $1 AND s.rollup_id = $2"
+			" AND s.key_hash = k.key_hash"
+			" AND abs(extract(epoch FROM s.seen_at - k.seen_at)) * 1000 <= $3",
+			lengthof(types), types, values, NULL);
+	else
+		kafka_keys_forget_all(rollup->rollup_id);
+	execute_for_both(swap, "UPDATE kafka.stored_key SET rollup_id = $1"
+						   " WHERE rollup_id = $2");
+}
+
+static void
+move_positions(const Swap *swap)
+{
+	execute_for_both(swap, "DELETE FROM kafka.stored_position"
+						   " WHERE rollup_id = $1 AND $2 IS NOT NULL");
+	execute_for_both(swap, "UPDATE kafka.stored_position"
+						   "   SET rollup_id = $1, start_offset = NULL"
+						   " WHERE rollup_id = $2");
+}
+
+/* One row among the runs stands for all those of the shadow. */
+static void
+log_rebuild(const Swap *swap)
+{
+	execute_for_both(
+		swap,
+		"INSERT INTO kafka.stored_run (rollup_id, event, started_at,"
+		"  finished_at, messages, bytes, rows_selected, groups, dead_letters,"
+		"  duplicates, lost_messages, detail)"
+		" SELECT $1, 'rebuild', s.created_at, clock_timestamp(),"
+		"  coalesce(sum(r.messages), 0), coalesce(sum(r.bytes), 0),"
+		"  coalesce(sum(r.rows_selected), 0), coalesce(sum(r.groups), 0),"
+		"  coalesce(sum(r.dead_letters), 0), coalesce(sum(r.duplicates), 0),"
+		"  coalesce(sum(r.lost_messages), 0),"
+		"  format('generation %s', s.generation)"
+		"  || CASE WHEN s.kept THEN format("
+		"     '; buckets before %s are of generation %s', s.valid_from,"
+		"     o.generation) ELSE '' END"
+		" FROM kafka.stored_rollup AS s"
+		" JOIN kafka.stored_rollup AS o ON o.rollup_id = s.rebuilds"
+		" LEFT JOIN kafka.stored_run AS r ON r.rollup_id = s.rollup_id"
+		" WHERE s.rollup_id = $2 GROUP BY s.rollup_id, o.rollup_id");
+}
+
+/*
+ * A pause by somebody is his will and stays; what it failed with, or was
+ * halted for, was the old one's.
+ */
+static void
+move_rollup(const Swap *swap)
+{
+	execute_for_both(
+		swap,
+		"UPDATE kafka.stored_rollup AS o SET generation = s.generation,"
+		"  storage = s.storage, states = s.states, checks = s.checks,"
+		"  upsert = s.upsert, bucket_column = s.bucket_column,"
+		"  bucket_width = s.bucket_width,"
+		"  valid_from = CASE WHEN s.kept THEN o.valid_from"
+		"               ELSE s.valid_from END,"
+		"  cluster_id = coalesce(s.cluster_id, o.cluster_id),"
+		"  isolation_level = coalesce(s.isolation_level, o.isolation_level),"
+		"  state = CASE WHEN o.enabled THEN 'RUNNING' ELSE 'PAUSED' END,"
+		"  reason = CASE WHEN o.enabled THEN NULL ELSE o.reason END"
+		" FROM kafka.stored_rollup AS s"
+		" WHERE o.rollup_id = $1 AND s.rollup_id = $2");
+	execute_for_both(swap, "DELETE FROM kafka.stored_rollup"
+						   " WHERE rollup_id = $2 AND rebuilds = $1");
+}
+
+/* ----------------------------------------------------------------
+ * Locks
+ * ----------------------------------------------------------------
+ */
+
+/* Takes all, in drop_rollup's order, or raises an error. */
+static bool
+lock_relations(void *arg)
+{
+	const KafkaRollup *rollup = ((const Swap *) arg)->rollup;
+	Oid relations[] = {rollup->relation, rollup->live,       rollup->checks,
+					   rollup->states,   rollup->definition, rollup->storage};
+	int level = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < lengthof(relations); i++)
+	{
+		if (OidIsValid(relations[i]))
+			LockRelationOid(relations[i], AccessExclusiveLock);
+	}
+	AtEOXact_GUC(false, level);
+	return true;
+}
+
+static void
+let_readers_pass(void)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 LOCK_PAUSE_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static bool
+try_to_lock_relations(Swap *swap)
+{
+	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++)
+	{
+		ErrorData *error;
+
+		if (attempt > 0)
+			let_readers_pass();
+		error = kafka_guard_try(lock_relations, swap);
+		if (error == NULL)
+			return true;
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	return false;
+}
+
+/* ----------------------------------------------------------------
+ * Relations
+ * ----------------------------------------------------------------
+ */
+
+/* " WITH (...)" with the options that somebody gave a view, or nothing. */
+static char *
+get_view_options(Oid view)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
+	StringInfoData text;
+	List *options = NIL;
+	Datum datum;
+	ListCell *cell;
+	bool isnull;
+
+	initStringInfo(&text);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "view %u is gone", view); /* cannot happen: it is locked */
+	datum =
+		SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &isnull);
+	if (!isnull)
+		options = untransformRelOptions(datum);
+	ReleaseSysCache(tuple);
+	foreach(cell, options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+
+		appendStringInfo(&text, "%s%s = %s", text.len > 0 ? ", " : " WITH (",
+						 quote_identifier(option->defname),
+						 quote_literal_cstr(defGetString(option)));
+	}
+	if (text.len > 0)
+		appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+static void
+replace_view(Oid view, const char *query)
+{
+	execute(psprintf("CREATE OR REPLACE VIEW %s%s AS %s", quote_relation(view),
+					 get_view_options(view), query));
+}
+
+static void
+drop_relation(const char *kind, Oid relid)
+{
+	if (OidIsValid(relid))
+		execute(psprintf("DROP %s %s", kind, quote_relation(relid)));
+}
+
+/* Gives the new relation its name for good, where nobody else has that. */
+static void
+rename_relation(const char *kind, Oid relid, const char *name,
+				const char *comment)
+{
+	if (!OidIsValid(get_relname_relid(name, get_rel_namespace(relid))))
+		execute(psprintf("ALTER %s %s RENAME TO %s", kind,
+						 quote_relation(relid), quote_identifier(name)));
+	CommandCounterIncrement();
+	execute(psprintf("COMMENT ON %s %s IS %s", kind, quote_relation(relid),
+					 quote_literal_cstr(comment)));
+}
+
+/* The comments are those of relation.c. */
+static void
+rename_relations(const Swap *swap, char *states_name, char *checks_name)
+{
+	const KafkaRollup *shadow = swap->shadow;
+	const char *name = swap->rollup->name;
+
+	rename_relation(
+		"VIEW", shadow->states, states_name,
+		psprintf("states of rollup %s, as its runs make them of a batch",
+				 name));
+	if (OidIsValid(shadow->checks))
+		rename_relation(
+			"VIEW", shadow->checks, checks_name,
+			psprintf("what decides whether rollup %s counts a message",
+					 name));
+	rename_relation(
+		"TABLE", shadow->storage,
+		psprintf("_%s_g%d", name, shadow->generation),
+		psprintf("states of rollup %s, written by its runs alone: a change by "
+				 "hand makes it wrong for good",
+				 name));
+}
+
+static void
+swap_relations(const Swap *swap)
+{
+	const KafkaRollup *rollup = swap->rollup;
+	const KafkaRollup *shadow = swap->shadow;
+	char *states_name = get_rel_name(rollup->states);
+	char *checks_name = OidIsValid(rollup->checks)
+							? get_rel_name(rollup->checks)
+							: psprintf("_%s_checks", rollup->name);
+
+	replace_view(rollup->relation, kafka_shadow_get_query(shadow->relation));
+	replace_view(rollup->definition,
+				 kafka_shadow_get_query(shadow->definition));
+	if (swap->live_sql != NULL)
+		replace_view(rollup->live, swap->live_sql);
+	drop_relation("VIEW", shadow->relation);
+	drop_relation("VIEW", shadow->definition);
+	drop_relation("VIEW", rollup->checks);
+	drop_relation("VIEW", rollup->states);
+	if (swap->leaves_storage)
+		execute(psprintf("COMMENT ON TABLE %s IS %s",
+						 quote_relation(rollup->storage),
+						 quote_literal_cstr(
+							 psprintf("former states of rollup %s, which was "
+									  "rebuilt without them; used by nothing",
+									  rollup->name))));
+	else
+		drop_relation("TABLE", rollup->storage);
+	rename_relations(swap, states_name, checks_name);
+}
+
+/*
+ * Indexes that somebody made on the old storage: those that have no equal on the
+ * new one.
+ */
+static void
+tell_indexes(const Swap *swap)
+{
+	static const Oid types[] = {OIDOID, OIDOID};
+	Datum values[] = {ObjectIdGetDatum(swap->rollup->storage),
+					  ObjectIdGetDatum(swap->shadow->storage)};
+	char *found;
+
+	kafka_catalog_execute(
+		"SELECT string_agg(pg_get_indexdef(o.indexrelid), '; '"
+		"  ORDER BY o.indexrelid) FROM pg_index AS o WHERE o.indrelid = $1"
+		" AND NOT EXISTS (SELECT FROM pg_index AS n WHERE n.indrelid = $2"
+		"  AND n.indisunique = o.indisunique"
+		"  AND substring(pg_get_indexdef(n.indexrelid) FROM ' USING .*')"
+		"    = substring(pg_get_indexdef(o.indexrelid) FROM ' USING .*'))",
+		lengthof(types), types, values, NULL);
+	found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (found != NULL)
+		ereport(NOTICE,
+				(errmsg("indexes of the old table of rollup \"%s\" are gone "
+						"with it",
+						swap->rollup->name),
+				 errdetail("They were made by: %s", found),
+				 errhint("Where they are still wanted, create them on the new "
+						 "table.")));
+	SPI_freetuptable(SPI_tuptable);
+}
+
+bool
+kafka_swap_run(const KafkaRollup *rollup, const KafkaRollup *shadow)
+{
+	Swap swap = {.rollup = rollup, .shadow = shadow};
+	KafkaUserSwitch saved;
+
+	kafka_apply_make_constraints_immediate();
+	kafka_catalog_become(&saved, rollup->owner, &shadow->settings);
+	if (shadow->bucket_column != NULL)
+		swap.bucket = kafka_bucket_read(shadow);
+	if (OidIsValid(rollup->live))
+		swap.live_sql = kafka_shadow_generate_live(rollup, shadow);
+	swap.leaves_storage =
+		has_older_rows(&swap) || (!shadow->kept && is_cut(&swap));
+	delete_pruned(&swap);
+	kafka_catalog_restore_user(&saved);
+	move_letters(&swap);
+	move_keys(&swap);
+	move_positions(&swap);
+	log_rebuild(&swap);
+	move_rollup(&swap);
+	if (!try_to_lock_relations(&swap))
+		return false;
+	if (!swap.leaves_storage)
+		tell_indexes(&swap);
+	kafka_catalog_become(&saved, rollup->owner, NULL);
+	swap_relations(&swap);
+	kafka_catalog_restore_user(&saved);
+	return true;
+}
