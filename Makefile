@@ -11,8 +11,8 @@ EXTENSION = kafka_fdw
 MODULE_big = kafka_fdw
 PGFILEDESC = "kafka_fdw - Apache Kafka topics as tables"
 DATA_built = sql/kafka_fdw--1.0.sql
-SCRIPT_PARTS = wrapper rollup_table rollup_view rollup_function \
-	rollup_aggregate
+SCRIPT_PARTS = wrapper rollup_table rollup_schedule rollup_view \
+	rollup_function rollup_aggregate
 DOCS = $(wildcard doc/*.md)
 
 OBJS = \
@@ -30,6 +30,7 @@ OBJS = \
 	src/client/topic.o \
 	src/client/watch.o \
 	src/core/bounds.o \
+	src/core/cron.o \
 	src/core/csv.o \
 	src/core/json.o \
 	src/core/moment.o \
@@ -79,11 +80,13 @@ OBJS = \
 	src/rollup/checks.o \
 	src/rollup/create.o \
 	src/rollup/dead_letter.o \
+	src/rollup/diagnose.o \
 	src/rollup/evaluate.o \
 	src/rollup/follow.o \
 	src/rollup/generate.o \
 	src/rollup/group.o \
 	src/rollup/isolate.o \
+	src/rollup/job.o \
 	src/rollup/join.o \
 	src/rollup/key.o \
 	src/rollup/lag.o \
@@ -103,6 +106,7 @@ OBJS = \
 	src/rollup/resolve.o \
 	src/rollup/run.o \
 	src/rollup/scalar.o \
+	src/rollup/schedule.o \
 	src/rollup/seek.o \
 	src/rollup/shadow.o \
 	src/rollup/states.o \

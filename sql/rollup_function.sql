@@ -19,7 +19,7 @@ AS 'MODULE_PATHNAME', 'kafka_create_rollup'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION kafka.create_rollup(text, text, timestamptz, jsonb, text, text, text, interval, interval, jsonb) IS
-'makes a rollup: a view name over a table that CALL kafka.run_rollups(name) keeps up to date with what query, a SELECT that groups one Kafka foreign table, makes of its messages. It starts at the beginning, or at start_at, start_offsets or the committed offsets of start_group; messages that do not meet expect, are later than late_limit or more than future_limit ahead become dead letters';
+'makes a rollup: a view name over a table that CALL kafka.run_rollups(name) keeps up to date with what query, a SELECT that groups one Kafka foreign table, makes of its messages. It starts at the beginning, or at start_at, start_offsets or the committed offsets of start_group; messages that do not meet expect, are later than late_limit or more than future_limit ahead become dead letters. With a schedule, five fields in GMT, pg_cron runs it by a job of its owner, with the option follow by one job for all of the owner''s rollups';
 
 CREATE FUNCTION kafka.alter_rollup(
   name text,
@@ -31,7 +31,7 @@ AS 'MODULE_PATHNAME', 'kafka_alter_rollup'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION kafka.alter_rollup(text, boolean, text, jsonb) IS
-'changes what is not NULL. enabled false pauses the rollup, true ends a pause, also one that began because too many messages failed; neither ends a halt. options are put over those there are, key by key, and a JSON null takes a key away; unique_key and unique_within cannot change. Waits for a batch that is being stored';
+'changes what is not NULL. enabled false pauses the rollup, true ends a pause, also one that began because too many messages failed; neither ends a halt; both make its pg_cron job what it should be. schedule ''none'' takes the job away. options are put over those there are, key by key, and a JSON null takes a key away; unique_key and unique_within cannot change. Waits for a batch that is being stored';
 
 CREATE FUNCTION kafka.drop_rollup(
   name text,
@@ -42,7 +42,7 @@ AS 'MODULE_PATHNAME', 'kafka_drop_rollup'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION kafka.drop_rollup(text, boolean, boolean) IS
-'drops a rollup with its relations, positions, runs and dead letters; refused while other objects depend on one of the relations, unless cascade is true: then these are dropped too';
+'drops a rollup with its relations, positions, runs, dead letters and pg_cron job; refused while other objects depend on one of the relations, unless cascade is true: then these are dropped too';
 
 CREATE FUNCTION kafka.take_over(
   name text DEFAULT NULL)
@@ -62,7 +62,7 @@ AS 'MODULE_PATHNAME', 'kafka_run_rollups'
 LANGUAGE C;
 
 COMMENT ON PROCEDURE kafka.run_rollups(text, bigint, interval, boolean) IS
-'counts what is new in the topics of a rollup, or with NULL of all rollups whose owner''s rights you have, up to their present ends. Commits each batch of at most max_rows messages or 64 MB of memory, and begins no batch after max_time, which several rollups share; but each begins one, so that all get on. Returns at once where another run of the same rollup is under way. An error at the end names the rollups that failed; what was committed stands. follow is not supported yet';
+'counts what is new in the topics of a rollup, or with NULL of all rollups whose owner''s rights you have, up to their present ends; a topic is read once for all that may share it. Commits each batch of at most max_rows messages or 64 MB of memory, and begins no batch after max_time, which several rollups share; but each begins one, so that all get on. With follow it goes on as topics grow until max_time is over, for the rollup that is named, or for those with the option follow; each commits every commit_interval. Returns at once where another run of the same rollup is under way. An error at the end names the rollups that failed; what was committed stands';
 
 CREATE PROCEDURE kafka.rebuild_rollup(
   name text,

@@ -96,7 +96,8 @@ SELECT r.name, r.kind, r.relation, r.source, now_is.state,
               CASE WHEN (r.options ->> 'follow')::boolean
                    THEN r.enabled AND here.read_at < pg_catalog.statement_timestamp() - interval '2 min'
                    WHEN r.schedule IS NOT NULL
-                   THEN NULL::boolean
+                   THEN r.enabled AND kafka.next_run(r.schedule, here.read_at)
+                                      < pg_catalog.statement_timestamp() - interval '2 min'
               END AS overdue) AS now_is;
 
 COMMENT ON VIEW kafka.rollups IS

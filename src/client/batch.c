@@ -102,6 +102,7 @@ kafka_batch_reset(KafkaBatch *batch)
 		batch->spare = chunk;
 	}
 	MemoryContextReset(batch->notes);
+	batch->generation++;
 	batch->nentries = 0;
 	batch->bytes = 0;
 	batch->naside = 0;
@@ -161,6 +162,13 @@ reserve_bytes(KafkaBatch *batch, size_t length)
 		batch->chunks = chunk;
 	}
 	return chunk->data;
+}
+
+void *
+kafka_batch_reserve(KafkaBatch *batch, size_t size)
+{
+	return (void *) MAXALIGN(
+		reserve_bytes(batch, size + MAXIMUM_ALIGNOF - 1));
 }
 
 /* The batch's own copy of a topic's name. */

@@ -79,6 +79,13 @@ typedef struct KafkaBatch
 	int end;
 	int current;
 
+	/*
+	 * Decoded columns, which belong to fdw/batch_cache.c.  The generation
+	 * changes with each reset, so that they are known to be of other messages.
+	 */
+	uint64 generation;
+	struct KafkaBatchTable *tables;
+
 	/* Of batch.c alone */
 	struct KafkaBatchChunk *chunks; /* bytes; the one being filled first */
 	struct KafkaBatchChunk *spare;  /* empty, kept by kafka_batch_reset */
@@ -129,6 +136,12 @@ extern bool kafka_batch_entry_header(const KafkaBatchEntry *entry, int index,
 extern void kafka_batch_put_aside(KafkaBatch *batch, int index,
 								  KafkaFaultStage stage, int sqlerrcode,
 								  const char *description);
+
+/*
+ * Memory, aligned for anything, that is the caller's until the batch is reset.
+ * Unlike palloc'd memory it has no header and is not rounded up.
+ */
+extern void *kafka_batch_reserve(KafkaBatch *batch, size_t size);
 
 /* Takes back an entry that was put aside, so that it is scanned again. */
 extern void kafka_batch_take_back(KafkaBatch *batch, int index);

@@ -374,6 +374,9 @@ kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
 	decoder->isnull = isnull;
 	decoder->npending = 0;
 	decoder->faults = NULL;
+	if (unlikely(decoder->nfailed > 0))
+		kafka_decode_forget_failed(decoder);
+	decoder->document_failed = false;
 
 	if (unlikely(decoder->discreet_name != NULL))
 		kafka_decode_run_discreetly(decoder, decode_message);
@@ -382,6 +385,13 @@ kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
 
 	MemoryContextSwitchTo(old_context);
 	return decoder->faults == NULL;
+}
+
+const bool *
+kafka_decoder_get_failed(const KafkaDecoder *decoder)
+{
+	Assert(decoder->failed != NULL && decoder->faults != NULL);
+	return decoder->document_failed ? NULL : decoder->failed;
 }
 
 int

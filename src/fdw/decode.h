@@ -47,6 +47,23 @@ extern KafkaDecoder *kafka_decoder_create_reporting(
 	TupleDesc tupdesc, const AttrNumber *attnums, int natts);
 
 /*
+ * The same for values that several scans are to share, of which not each needs
+ * all columns: a column that cannot be converted spoils no other.  Its value is
+ * NULL then, whatever the error was, and kafka_decoder_run returns false;
+ * kafka_decoder_get_failed says which they are.  What was wrong with it is for
+ * a decoder of the other kinds to say.  Junk columns must not be asked for.
+ */
+extern KafkaDecoder *kafka_decoder_create_collecting(
+	const KafkaTableOptions *table, const KafkaColumnOptions *columns,
+	TupleDesc tupdesc, const AttrNumber *attnums, int natts);
+
+/*
+ * After a run of such a decoder that has returned false: for each column asked
+ * for whether it failed, or NULL when the message, or its key, cannot be parsed.
+ */
+extern const bool *kafka_decoder_get_failed(const KafkaDecoder *decoder);
+
+/*
  * From now on an error that a message is at fault for says no more than that
  * foreign table table_name has such a message: not which, and not what is in
  * it.  For scans that decode rows which their reader may not get to see.

@@ -99,6 +99,11 @@ struct KafkaDecoder
 	StringInfo faults;    /* NULL for a good message */
 	int first_sqlerrcode; /* of the first of them */
 	int step_sqlerrcode;  /* of the step that failed last */
+
+	/* Only of a collecting decoder */
+	bool *failed; /* columns asked for; NULL for other decoders */
+	int nfailed;
+	bool document_failed; /* some document could not be parsed */
 };
 
 /*

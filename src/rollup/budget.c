@@ -13,7 +13,8 @@
  * ours was due, it is not ours; statement_timeout, which the server looks at
  * first, is known by its being over.  A user's cancel that comes between our
  * timeout and the next look at the flag is lost: that is as long as the
- * code that is cancelled does not look.
+ * code that is cancelled does not look.  Code that catches the error is
+ * cancelled again when as much time has passed once more.
  *
  * IDENTIFICATION
  *		src/rollup/budget.c
@@ -26,6 +27,7 @@
 #include "rollup/lane.h"
 #include "storage/latch.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 static TimeoutId budget_timeout;
 static bool is_running = false;
@@ -59,7 +61,11 @@ kafka_budget_begin(int64 budget_ms)
 	}
 	statement_timeout_runs = get_timeout_active(STATEMENT_TIMEOUT);
 	is_running = true;
-	enable_timeout_after(budget_timeout, (int) Min(budget_ms, PG_INT32_MAX));
+	budget_ms = Min(budget_ms, PG_INT32_MAX / 2);
+	enable_timeout_every(budget_timeout,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 budget_ms),
+						 (int) budget_ms);
 }
 
 bool

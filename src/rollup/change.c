@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "rollup/rollup.h"
+#include "rollup/schedule.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -160,17 +161,14 @@ change_enabled(const KafkaRollup *rollup, bool enabled)
 Datum
 kafka_alter_rollup(PG_FUNCTION_ARGS)
 {
+	const char *schedule = NULL;
 	KafkaRollup *rollup;
 
 	if (PG_ARGISNULL(0))
 		report_null("name");
 	kafka_rollup_check_writable("kafka.alter_rollup()");
 	if (!PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rollups cannot be scheduled"),
-				 errhint("Have cron(8) or a systemd timer call psql -c \"CALL "
-						 "kafka.run_rollups()\".")));
+		schedule = text_to_cstring(PG_GETARG_TEXT_PP(2));
 
 	SPI_connect();
 	rollup =
@@ -179,6 +177,7 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 		change_options(rollup, PG_GETARG_JSONB_P(3));
 	if (!PG_ARGISNULL(1))
 		change_enabled(rollup, PG_GETARG_BOOL(1));
+	kafka_schedule_alter(rollup, schedule, !PG_ARGISNULL(1));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -285,6 +284,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 	relations = lock_relations(rollup);
 	drop_relations(relations, true, cascade);
 	drop_relations(relations, false, cascade);
+	kafka_schedule_drop(rollup);
 	value = Int32GetDatum(rollup->rollup_id);
 	(void) kafka_catalog_execute("DELETE FROM kafka.stored_key"
 								 " WHERE rollup_id = $1",
@@ -330,6 +330,7 @@ adopt(const KafkaRollup *rollup)
 							  lengthof(types), types, values, NULL);
 	if (strcmp(rollup->state, "PAUSED") != 0)
 		kafka_rollup_set_state(rollup, "RUNNING", NULL);
+	kafka_schedule_alter(rollup, NULL, true);
 
 	run.started_at = GetCurrentTimestamp();
 	run.detail = psprintf("role \"%s\" took over from system " UINT64_FORMAT

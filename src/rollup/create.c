@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "rollup/analyze.h"
 #include "rollup/apply.h"
+#include "rollup/schedule.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -136,6 +137,14 @@ pg_attribute_noreturn() report_duplicate(const char *name)
 					   "their schema.")));
 }
 
+static void
+check_relation_name(const char *name, Oid schema)
+{
+	if (OidIsValid(get_relname_relid(name, schema)))
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
+						errmsg("relation \"%s\" already exists", name)));
+}
+
 /* Refuses what is taken before anything is done. */
 static void
 check_names(const NewRollup *new)
@@ -148,10 +157,8 @@ check_names(const NewRollup *new)
 			"SELECT FROM kafka.stored_rollup WHERE name = $1", 1, types,
 			values, NULL) > 0)
 		report_duplicate(new->place.name);
-	if (OidIsValid(get_relname_relid(new->place.name, schema)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation \"%s\" already exists", new->place.name)));
+	check_relation_name(new->place.name, schema);
+	check_relation_name(psprintf("%s_live", new->place.name), schema);
 }
 
 /* Checks that at most one of the three ways to start is given. */
@@ -167,12 +174,6 @@ check_start(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("only one of start_at, start_offsets and start_group "
 						"can be given")));
-	if (!PG_ARGISNULL(ARGUMENT_SCHEDULE))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rollups do not run by themselves yet"),
-				 errhint("Leave out schedule, and CALL kafka.run_rollups() "
-						 "from cron.")));
 }
 
 /* ----------------------------------------------------------------
@@ -410,6 +411,7 @@ kafka_create_rollup(PG_FUNCTION_ARGS)
 {
 	NewRollup new = {0};
 	KafkaPositions *positions;
+	int32 rollup_id;
 
 	check_argument(fcinfo, ARGUMENT_NAME, "name");
 	check_argument(fcinfo, ARGUMENT_QUERY, "query");
@@ -418,6 +420,8 @@ kafka_create_rollup(PG_FUNCTION_ARGS)
 	check_limit(fcinfo, ARGUMENT_FUTURE_LIMIT, "future_limit");
 	new.options =
 		kafka_rollup_read_options(DatumGetJsonbP(get_options(fcinfo)));
+	kafka_schedule_check(get_text(fcinfo, ARGUMENT_SCHEDULE),
+						 new.options.follow);
 	new.has_start_at = !PG_ARGISNULL(ARGUMENT_START_AT);
 	if (new.has_start_at)
 		new.start_at = PG_GETARG_TIMESTAMPTZ(ARGUMENT_START_AT);
@@ -432,7 +436,9 @@ kafka_create_rollup(PG_FUNCTION_ARGS)
 	kafka_prune_prepare(&new.options, new.spec->bucket_column,
 						new.relations.storage);
 	find_valid_from(&new);
-	kafka_positions_write(insert_rollup(fcinfo, &new), positions, NULL);
+	rollup_id = insert_rollup(fcinfo, &new);
+	kafka_positions_write(rollup_id, positions, NULL);
+	kafka_schedule_create(rollup_id, get_text(fcinfo, ARGUMENT_SCHEDULE));
 	tell_joins(new.spec);
 	SPI_finish();
 	PG_RETURN_OID(new.relations.relation);

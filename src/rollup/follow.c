@@ -207,13 +207,23 @@ end_done(const Follow *follow, KafkaLane *lane)
 		speed_up(lane);
 }
 
+/*
+ * It goes on with half of what was too much.  When that cannot be less, or was
+ * not a batch, it waits for something.
+ */
 static void
 slow_down(const Follow *follow, KafkaLane *lane)
 {
-	if (lane->is_slow || lane->has_read)
-		lane->max_rows = Max(lane->max_rows / 2, 1);
+	int64 rows = lane->slow_rows;
+
+	lane->slow_rows = 0;
 	lane->is_slow = true;
 	lane->budget_ms = KAFKA_LANE_BUDGET_MS;
+	if (rows > 1)
+	{
+		lane->max_rows = rows / 2;
+		lane->pause_ms = 0;
+	}
 	pause_lane(follow, lane);
 }
 

@@ -353,6 +353,8 @@ store(KafkaLane *lane, int64 budget_ms)
 	TimestampTz start = GetCurrentTimestamp();
 
 	kafka_lane_step(lane, kafka_step_store, budget_ms);
+	if (lane->state == KAFKA_LANE_SLOW)
+		lane->slow_rows = lane->group->batch->nentries;
 	if (lane->state == KAFKA_LANE_READING)
 		lane->last_ms =
 			TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
@@ -513,7 +515,8 @@ end_turn(KafkaGroup *group)
 	foreach(cell, group->lanes)
 		((KafkaLane *) lfirst(cell))->group = NULL;
 	group->lanes = NIL;
-	if (group->batch && group->batch->bytes > KEPT_BATCH_BYTES)
+	if (group->batch && MemoryContextMemAllocated(group->batch->context,
+												  true) > KEPT_BATCH_BYTES)
 	{
 		kafka_batch_destroy(group->batch);
 		group->batch = NULL;

@@ -80,6 +80,7 @@ typedef struct KafkaLane
 	int64 max_rows;  /* of a batch, when it is slow */
 	int64 budget_ms; /* likewise, what it may take */
 	int64 last_ms;   /* what its last batch took; -1 before */
+	int64 slow_rows; /* of the batch that took too long, 0 for none */
 
 	/* While following: see follow.c */
 	TimestampTz due;

@@ -128,6 +128,9 @@ commit_positions(void *arg)
 												  work->rollup->source)
 												  ->serverid,
 											  work->rollup->owner);
+
+	/* The handle that asks for high watermarks (watch.c) does for this, too. */
+	connection->read_committed = false;
 	InvalidateCatalogSnapshot(); /* nothing is held while it waits */
 	client = kafka_client_acquire(connection, KAFKA_FOR_SEEKS);
 	kafka_client_commit_group(client, work->rollup->options.mirror_group,

@@ -30,6 +30,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -56,6 +57,9 @@ KAFKA_SQL_FUNCTION(kafka_rebuild_rollup);
 #define SNAPSHOT_POLL_MS 100
 #define SNAPSHOT_NOTICE_US (5 * USECS_PER_SEC)
 
+/* After somebody else was at the shadow. */
+#define BUSY_PAUSE_MS 100
+
 /* After readers have not let us swap. */
 #define SWAP_PAUSE_MS 1000
 
@@ -76,7 +80,8 @@ typedef struct Rebuild
 	MemoryContext rows_context; /* holds the rows below, reset to read them */
 	KafkaRollup *rollup;
 	KafkaRollup *shadow;
-	bool holds; /* both rollups' locks */
+	bool holds;        /* the rollup's lock */
+	bool holds_shadow; /* the shadow's */
 } Rebuild;
 
 /* ----------------------------------------------------------------
@@ -168,16 +173,17 @@ hold(Rebuild *rebuild)
 	kafka_rollup_hold(rebuild->rollup_id);
 	rebuild->holds = true;
 	kafka_rollup_hold(rebuild->shadow_id);
+	rebuild->holds_shadow = true;
 }
 
 static void
 release(Rebuild *rebuild)
 {
-	if (!rebuild->holds)
-		return;
-	rebuild->holds = false;
-	kafka_rollup_release(rebuild->shadow_id);
-	kafka_rollup_release(rebuild->rollup_id);
+	if (rebuild->holds_shadow)
+		kafka_rollup_release(rebuild->shadow_id);
+	if (rebuild->holds)
+		kafka_rollup_release(rebuild->rollup_id);
+	rebuild->holds = rebuild->holds_shadow = false;
 }
 
 /* Reads both rows; somebody may have dropped the one or the other. */
@@ -286,18 +292,29 @@ has_reached(KafkaPositions *shadow, const KafkaPositions *rollup)
 	return true;
 }
 
-/*
- * Runs the shadow until it is as far as the rollup, or cannot come further: it
- * reads no more than the topic has, which another one in its place may have
- * less of.  False when time is up.
- */
+/* While both are held nothing but the topic can keep the shadow from it. */
+static void
+pg_attribute_noreturn() report_short(const Rebuild *rebuild)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the topic does not hold what rollup \"%s\" has read of it",
+					rebuild->name),
+			 errdetail("It was truncated or made anew, or the foreign table "
+					   "shows less of it now."),
+			 errhint("Mend the rollup first, see kafka.rollups after a run. "
+					 "Then SELECT kafka.drop_rollup(%s), and begin anew.",
+					 quote_literal_cstr(rebuild->shadow->name))));
+}
+
+/* Runs the shadow until it is as far as the rollup; false when time is up. */
 static bool
 fill(Rebuild *rebuild)
 {
 	KafkaPositions *before;
 	KafkaPositions *after;
 
-	do
+	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		before = kafka_positions_read(rebuild->shadow_id);
@@ -309,14 +326,45 @@ fill(Rebuild *rebuild)
 			return true;
 		if (is_time_up(rebuild))
 			return false;
-	} while (!kafka_positions_equal(before, after));
-	return true;
+		if (!kafka_positions_equal(before, after))
+			continue;
+		if (rebuild->holds)
+			report_short(rebuild);
+		pause_for(BUSY_PAUSE_MS);
+	}
 }
 
 /* ----------------------------------------------------------------
  * Keep
  * ----------------------------------------------------------------
  */
+
+/*
+ * The rows that are kept have what the rollup has read.  If the shadow has read
+ * more, what that has of these buckets would be in neither.
+ */
+static void
+check_not_ahead(const Rebuild *rebuild)
+{
+	static const Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(rebuild->rollup_id),
+					  Int32GetDatum(rebuild->shadow_id)};
+
+	if (kafka_catalog_execute(
+			"SELECT FROM kafka.stored_position AS s"
+			" JOIN kafka.stored_position AS o USING (topic, kafka_partition)"
+			" WHERE o.rollup_id = $1 AND s.rollup_id = $2"
+			" AND s.next_offset > greatest(o.next_offset, s.start_offset)"
+			" LIMIT 1",
+			lengthof(types), types, values, NULL) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rollup \"%s\" was moved back while it was rebuilt",
+					rebuild->name),
+			 errhint("SELECT kafka.drop_rollup(%s), and begin anew.",
+					 quote_literal_cstr(rebuild->shadow->name))));
+}
 
 /* False when time is up. */
 static bool
@@ -328,6 +376,7 @@ keep(Rebuild *rebuild)
 	hold(rebuild);
 	if (!fill(rebuild))
 		return false;
+	check_not_ahead(rebuild);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	kafka_swap_keep_rows(rebuild->rollup, rebuild->shadow);
 	PopActiveSnapshot();

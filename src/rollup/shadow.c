@@ -26,6 +26,10 @@
 #include "client/client.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
 #include "rollup/analyze.h"
 #include "rollup/apply.h"
 #include "rollup/rebuild.h"
@@ -45,7 +49,6 @@ typedef struct NewShadow
 {
 	const KafkaRollup *rollup;
 	TimestampTz since;
-	KafkaRollupSpec *old_spec;
 	KafkaRollupSpec *spec;
 	int32 generation;
 	KafkaRollupPlace place;
@@ -101,14 +104,13 @@ kafka_shadow_generate_live(const KafkaRollup *rollup,
 
 /* As the owner, with the rollup's settings. */
 static void
-analyze_queries(NewShadow *new, const char *query)
+analyze_query(NewShadow *new, const char *query)
 {
 	const KafkaRollup *rollup = new->rollup;
 
-	new->old_spec =
-		analyze(rollup, kafka_shadow_get_query(rollup->definition), NULL);
-	new->spec =
-		query != NULL ? analyze(rollup, query, NULL) : new->old_spec;
+	if (query == NULL)
+		query = kafka_shadow_get_query(rollup->definition);
+	new->spec = analyze(rollup, query, NULL);
 	if (new->spec->source != rollup->source)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -377,7 +379,10 @@ find_start(NewShadow *new)
 	(void) kafka_positions_add_new(positions, reader);
 	if (new->since != DT_NOBEGIN)
 		kafka_positions_move_to_time(positions, reader, new->since);
-	new->horizon = DT_NOBEGIN;
+
+	/* Whether the topic has older messages or not, those are not asked for. */
+	new->is_cut = new->since != DT_NOBEGIN;
+	new->horizon = new->since;
 	for (int i = 0; i < positions->count; i++)
 		start_position(new, reader, &positions->list[i],
 					   kafka_positions_find(before, positions->list[i].topic,
@@ -446,15 +451,63 @@ has_state(const KafkaRollupSpec *spec, const KafkaRollupColumn *wanted)
 	return false;
 }
 
+static bool
+name_tables_walker(Node *node, List *rtable)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var *var = (Var *) node;
+
+		var->varno = (int) rt_fetch(var->varno, rtable)->relid;
+		return false;
+	}
+	return expression_tree_walker(node, name_tables_walker, rtable);
+}
+
+/*
+ * The expression of a view's column; palloc'd.  Its columns are those of
+ * tables by their OIDs, whichever number they have in the query, to be compared
+ * with another one's.
+ */
+static Node *
+get_expression(Oid view, const char *name)
+{
+	Relation relation = relation_open(view, AccessShareLock);
+	Query *query = copyObject(get_view_query(relation));
+	Node *found = NULL;
+	ListCell *cell;
+
+	relation_close(relation, NoLock);
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+
+		if (strcmp(target->resname, name) == 0)
+			found = flatten_join_alias_vars(query, (Node *) target->expr);
+	}
+	(void) name_tables_walker(found, query->rtable);
+	return found;
+}
+
+static bool
+is_same_key(const NewShadow *new, const KafkaRollupColumn *a,
+			const KafkaRollupColumn *b)
+{
+	return is_same_state(a, b) &&
+		   equal(get_expression(new->rollup->definition, a->name),
+				 get_expression(new->relations.definition, b->name));
+}
+
 /*
  * Can rows of the old storage be rows of the new one?  The group columns must
  * be the same, with the bucket among them, and there must be a place for each
  * state, in which the same aggregate put it.
  */
 static bool
-can_keep(const NewShadow *new)
+can_keep(const NewShadow *new, const KafkaRollupSpec *old)
 {
-	const KafkaRollupSpec *old = new->old_spec;
 	const KafkaRollupSpec *spec = new->spec;
 	ListCell *cell;
 
@@ -463,8 +516,8 @@ can_keep(const NewShadow *new)
 		return false;
 	for (int i = 0; i < old->nkeys; i++)
 	{
-		if (!is_same_state(list_nth(old->columns, i),
-						   list_nth(spec->columns, i)))
+		if (!is_same_key(new, list_nth(old->columns, i),
+						 list_nth(spec->columns, i)))
 			return false;
 	}
 	foreach(cell, old->columns)
@@ -503,19 +556,21 @@ find_valid_from(const NewShadow *new, const KafkaBucket *bucket)
 }
 
 static void
-tell_kept(const NewShadow *new, TimestampTz valid_from)
+tell_kept(const NewShadow *new, TimestampTz valid_from,
+		  const KafkaRollupSpec *old)
 {
 	const char *name = new->rollup->name;
+	bool is_same = strcmp(old->definition_sql, new->spec->definition_sql) == 0;
 
 	if (new->keeps)
 		ereport(NOTICE,
 				(errmsg("rollup \"%s\" keeps what it has of buckets before %s",
 						name, timestamptz_to_str(valid_from)),
 				 errdetail("Not all of their messages are read again.%s",
-						   list_length(new->spec->columns) >
-								   list_length(new->old_spec->columns)
-							   ? " Columns that are new are NULL there."
-							   : "")));
+						   is_same ? ""
+								   : " They stay as the old query has counted "
+									 "them; columns that are new are NULL "
+									 "there.")));
 	else
 		ereport(NOTICE,
 				(errmsg("the new numbers of rollup \"%s\" lack the messages "
@@ -524,12 +579,13 @@ tell_kept(const NewShadow *new, TimestampTz valid_from)
 				 valid_from != DT_NOBEGIN
 					 ? errdetail("Buckets from %s on can be whole.",
 								 timestamptz_to_str(valid_from))
-					 : 0,
-				 errhint("Table \"%s\" stays behind with the old states.",
-						 get_rel_name(new->rollup->storage))));
+					 : 0));
 }
 
-/* As the owner, with the rollup's settings. */
+/*
+ * As the owner, with the rollup's settings.  The old query is only looked at
+ * here, since it may be what is wrong.
+ */
 static void
 decide_kept(NewShadow *new)
 {
@@ -538,13 +594,16 @@ decide_kept(NewShadow *new)
 	TimestampTz valid_from = DT_NOBEGIN;
 	bool nulls[lengthof(types)] = {false};
 	Datum values[lengthof(types)];
+	KafkaRollupSpec *old;
 
 	if (!new->is_cut)
 		return;
+	old = analyze(new->rollup, kafka_shadow_get_query(new->rollup->definition),
+				  NULL);
 	if (new->spec->bucket_column != NULL && new->horizon != DT_NOBEGIN)
 	{
 		valid_from = find_valid_from(new, kafka_bucket_read(shadow));
-		new->keeps = can_keep(new);
+		new->keeps = can_keep(new, old);
 	}
 	values[0] = Int32GetDatum(new->rollup_id);
 	values[1] = TimestampTzGetDatum(valid_from);
@@ -555,7 +614,7 @@ decide_kept(NewShadow *new)
 						  "   SET valid_from = $2, keep_before = $3"
 						  " WHERE rollup_id = $1",
 						  lengthof(types), types, values, nulls);
-	tell_kept(new, valid_from);
+	tell_kept(new, valid_from, old);
 }
 
 /* ----------------------------------------------------------------
@@ -781,7 +840,7 @@ kafka_shadow_prepare(const KafkaRollup *rollup, const char *query,
 	check_rollup(rollup);
 	check_dependents(rollup);
 	kafka_catalog_become(&saved, rollup->owner, &rollup->settings);
-	analyze_queries(&new, query);
+	analyze_query(&new, query);
 	if (shadow != NULL)
 		wanted = is_wanted(&new, shadow);
 	kafka_catalog_restore_user(&saved);

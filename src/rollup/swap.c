@@ -510,12 +510,20 @@ swap_relations(const Swap *swap)
 	drop_relation("VIEW", rollup->checks);
 	drop_relation("VIEW", rollup->states);
 	if (swap->leaves_storage)
+	{
+		ereport(NOTICE,
+				(errmsg("table \"%s\" stays behind with the old states of "
+						"rollup \"%s\"",
+						get_rel_name(rollup->storage), rollup->name),
+				 errdetail("It has counted messages that the new one has not "
+						   "read.")));
 		execute(psprintf("COMMENT ON TABLE %s IS %s",
 						 quote_relation(rollup->storage),
 						 quote_literal_cstr(
 							 psprintf("former states of rollup %s, which was "
 									  "rebuilt without them; used by nothing",
 									  rollup->name))));
+	}
 	else
 		drop_relation("TABLE", rollup->storage);
 	rename_relations(swap, states_name, checks_name);

@@ -280,7 +280,7 @@ kafka_get_disorder_limits(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+		elog(ERROR, "return type must be a row type"); /* cannot happen */
 	if (get_rel_relkind(source) == RELKIND_FOREIGN_TABLE)
 	{
 		ForeignTable *table = GetForeignTable(source);

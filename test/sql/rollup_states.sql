@@ -78,6 +78,18 @@ BEGIN
 END $$;
 SELECT n, d.* FROM :each, LATERAL (SELECT * FROM differences(format('exact_%s', n)::regclass, format('_exact_%s_def', n)::regclass)) AS d ORDER BY 1, 2, 3;
 SELECT count(*) AS groups FROM exact_1;
+-- Live views merge storage with the tail: all of it, the half, nothing.
+SELECT count(kafka.create_rollup('tail_exact', :'exact')), count(kafka.create_rollup('tail_digest', :'digest'));
+SELECT * FROM differences('tail_exact_live', '_exact_1_def');
+CALL kafka.run_rollups('tail_exact', max_rows := 80, max_time := '0 s');
+CALL kafka.run_rollups('tail_digest', max_rows := 80, max_time := '0 s');
+SELECT * FROM differences('tail_exact_live', '_exact_1_def');
+SELECT count(*) > 0 AS differs FROM differences('tail_exact', '_exact_1_def');
+SELECT a.g FROM tail_digest_live AS a FULL JOIN _digest_1_def AS b USING (g)
+ WHERE tdigest_count(a.q) IS DISTINCT FROM tdigest_count(b.q) OR tdigest_count(a.q2) IS DISTINCT FROM tdigest_count(b.q2)
+    OR tdigest_count(a.qd) IS DISTINCT FROM tdigest_count(b.qd) OR a.none IS NOT NULL OR b.none IS NOT NULL;
+CALL kafka.run_rollups('tail_exact');
+SELECT * FROM differences('tail_exact_live', '_exact_1_def');
 -- Some of them, to be read
 SELECT g, n, sum_b, avg_d, stddev_si, var_pop_d, max_f, min_s, bool_and_ok, bit_xor_bits, first, last_tie, count_s_none, sum_i_none, avg_t
   FROM exact_5 ORDER BY g \gx

@@ -66,7 +66,8 @@ my $RESULT = 'SELECT p, messages, total FROM app.parity ORDER BY p';
 my $LETTERS = 'SELECT kafka_partition, kafka_offset, headers, stage FROM kafka.dead_letters ORDER BY 1, 2';
 my $OFFSETS = 'SELECT topic, kafka_partition, next_offset, last_offset FROM kafka.rollup_offsets ORDER BY 1, 2';
 my $KEPT = q(SELECT (SELECT count(*) FROM kafka.stored_key), (SELECT count(*) FROM kafka.stored_run),
-	(SELECT count(*) FROM kafka.rollup_aggregate WHERE NOT built_in), (SELECT count(*) FROM kafka.rollup_aggregate WHERE built_in));
+	(SELECT count(*) FROM kafka.rollup_aggregate WHERE NOT built_in), (SELECT count(*) FROM kafka.rollup_aggregate WHERE built_in),
+	(SELECT string_agg(last_read::text, ' ' ORDER BY rollup_id) FROM kafka.stored_progress));
 
 $node->safe_psql('postgres', 'CALL kafka.run_rollups()');
 is($node->safe_psql('postgres', $RESULT), truth(), 'the original has counted all');

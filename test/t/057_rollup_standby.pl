@@ -108,7 +108,7 @@ $subscriber->start;
 my $tables = value_of($primary, <<'EOF');
 SELECT string_agg(format('CREATE TABLE %s (%s, PRIMARY KEY (%s));', t.name, columns.list, keys.list), E'\n')
   FROM (SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_publication_tables WHERE pubname = 'everything') AS t
- CROSS JOIN LATERAL (SELECT string_agg(format('%I %s', attname, replace(format_type(atttypid, atttypmod), 'regclass', 'oid')), ', ' ORDER BY attnum) AS list
+ CROSS JOIN LATERAL (SELECT string_agg(format('%I %s', attname, replace(format_type(atttypid, atttypmod), 'regclass', 'text')), ', ' ORDER BY attnum) AS list
     FROM pg_attribute WHERE attrelid = t.name::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns
  CROSS JOIN LATERAL (SELECT string_agg(format('%I', attname), ', ') AS list
     FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey) WHERE indrelid = t.name::regclass AND indisprimary) AS keys
@@ -165,7 +165,7 @@ is($standby->safe_psql('postgres', $ROLLUP, extra_params => [ '-U', 'bi' ]), tru
 is(value_of($standby, "SELECT * FROM kafka.$_ ORDER BY 1, 2, 3"), value_of($primary, "SELECT * FROM kafka.$_ ORDER BY 1, 2, 3"), "kafka.$_ is the same there")
   for qw(rollups rollup_offsets rollup_runs dead_letters);
 grow(10);
-is(value_of($standby, q(SELECT sum(messages_behind) FROM kafka.rollup_lag WHERE name = 'by_minute')), 15, 'kafka.rollup_lag asks the broker');
+is(value_of($standby, q(SELECT sum(messages_behind) FROM kafka.rollup_lag WHERE name = 'by_minute')), 14, 'kafka.rollup_lag asks the broker');
 is(value_of($standby, 'SELECT count(DISTINCT p) FROM log'), 2, 'topics are read there');
 
 my @CHANGES = (
@@ -196,6 +196,13 @@ like(error_of($primary, 'SET default_transaction_read_only = on; CALL kafka.run_
 	qr/ERROR:  25006: cannot execute CALL kafka\.run_rollups\(\) in a read-only transaction$/m, 'refused: a run by a session that only reads');
 is(value_of($standby, $ROLLUP), value_of($primary, $ROLLUP), 'nothing has changed');
 
+# A database's settings arrive there, and hold after a promotion.
+value_of($primary, 'ALTER DATABASE postgres SET kafka_fdw.enable_runs = off');
+$primary->wait_for_catchup($standby);
+is(value_of($_, q(LOAD 'kafka_fdw'; SHOW kafka_fdw.enable_runs)), 'off', 'runs are switched off for a database: ' . $_->name) for $primary, $standby;
+value_of($primary, 'ALTER DATABASE postgres RESET kafka_fdw.enable_runs');
+$primary->wait_for_catchup($standby);
+
 #
 # Promoted, it runs on. The old primary, which nobody has stopped, does as well:
 # both are right, and neither knows of the other.
@@ -211,10 +218,10 @@ run_rollup($primary, 'by_minute', max_rows => 7);
 run_rollup($standby, 'by_minute', max_rows => 5);
 is(value_of($_, $ROLLUP), truth(), 'each for itself: ' . $_->name) for $primary, $standby;
 
-value_of($primary, 'ALTER SYSTEM SET kafka_fdw.enable_runs = off');
+value_of($primary, q(LOAD 'kafka_fdw'; ALTER SYSTEM SET kafka_fdw.enable_runs = off));
 $primary->reload;
 grow(20);
-wait_until(sub { value_of($primary, 'SHOW kafka_fdw.enable_runs') eq 'off' }, 'the setting is loaded');
+wait_until(sub { value_of($primary, q(LOAD 'kafka_fdw'; SHOW kafka_fdw.enable_runs)) eq 'off' }, 'the setting is loaded');
 my $refused = qr/ERROR:  55000: rollups do not run here, since "kafka_fdw\.enable_runs" is off$/m;
 like(error_of($primary, $_), $refused, "refused where runs are switched off: $_")
   for q(CALL kafka.run_rollups()), q(SELECT kafka.seek_rollup('by_minute', '{}'::jsonb)), q(SELECT * FROM kafka.retry_dead_letters('by_minute'));
