@@ -37,6 +37,7 @@ OBJS = \
 	src/core/number.o \
 	src/fdw/ahead.o \
 	src/fdw/answer.o \
+	src/fdw/batch_cache.o \
 	src/fdw/batch_scan.o \
 	src/fdw/convert.o \
 	src/fdw/convert_fast.o \
@@ -85,6 +86,7 @@ OBJS = \
 	src/rollup/follow.o \
 	src/rollup/generate.o \
 	src/rollup/group.o \
+	src/rollup/horizon.o \
 	src/rollup/isolate.o \
 	src/rollup/job.o \
 	src/rollup/join.o \

@@ -3,11 +3,14 @@
 -- is theirs through the views below, and change it through the functions.
 --
 
+-- rebuilds is no foreign key: of a table that refers to itself pg_dump warns
+-- each time, and a dump with INSERTs could not be restored. Who drops a rollup
+-- drops what rebuilds it first, under its lock (src/rollup/shadow.c).
 CREATE TABLE kafka.stored_rollup (
   rollup_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL UNIQUE,
   kind text NOT NULL DEFAULT 'rollup' CHECK (kind IN ('rollup')),
-  rebuilds int UNIQUE REFERENCES kafka.stored_rollup ON DELETE CASCADE,
+  rebuilds int UNIQUE,
   generation int NOT NULL DEFAULT 1,
   since timestamptz,
   keep_before timestamptz,

@@ -14,6 +14,9 @@
  * for one, it is put aside in the batch with its fault, whatever the table's
  * on_error, and no later scan of the batch sees it.
  *
+ * Where several scans of the batch need the same columns, they are decoded once;
+ * see batch_cache.c.
+ *
  * IDENTIFICATION
  *		src/fdw/batch_scan.c
  *
@@ -22,6 +25,7 @@
 #include "postgres.h"
 
 #include "executor/executor.h"
+#include "fdw/batch_cache.h"
 #include "fdw/fdw.h"
 
 /* Makes the slot; the current context is the executor state's. */
@@ -35,6 +39,17 @@ kafka_batch_scan_begin(ForeignScanState *node, KafkaScanState *scan)
 						  plan->fdw_private, &scan->put_aside);
 	scan->next = scan->batch->start;
 	scan->batch->current = -1;
+	scan->cached = kafka_batch_cache_begin(scan, plan->fdw_private);
+}
+
+/* Decodes the entry that the scan is at; false when it is bad. */
+static bool
+store_message(KafkaScanState *scan)
+{
+	KafkaMessage message;
+
+	kafka_batch_message(scan->batch, scan->next, &message);
+	return kafka_slot_store(scan->slot, &message);
 }
 
 /* Gets the next good message's row; an empty slot is the end. */
@@ -48,7 +63,6 @@ kafka_batch_scan_next(KafkaScanState *scan)
 	Assert(batch->end <= batch->nentries);
 	for (; scan->next < batch->end; scan->next++)
 	{
-		KafkaMessage message;
 		const char *text;
 		int sqlerrcode;
 
@@ -57,8 +71,9 @@ kafka_batch_scan_next(KafkaScanState *scan)
 
 		/* Set first: should decoding raise an error, this is where. */
 		batch->current = scan->next;
-		kafka_batch_message(batch, scan->next, &message);
-		if (kafka_slot_store(scan->slot, &message))
+		if ((scan->cached != NULL &&
+			 kafka_batch_cache_store(scan->cached, scan->next)) ||
+			store_message(scan))
 		{
 			scan->next++;
 			return scan->slot;

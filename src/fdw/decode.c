@@ -374,9 +374,6 @@ kafka_decoder_run(KafkaDecoder *decoder, const KafkaMessage *message,
 	decoder->isnull = isnull;
 	decoder->npending = 0;
 	decoder->faults = NULL;
-	if (unlikely(decoder->nfailed > 0))
-		kafka_decode_forget_failed(decoder);
-	decoder->document_failed = false;
 
 	if (unlikely(decoder->discreet_name != NULL))
 		kafka_decode_run_discreetly(decoder, decode_message);

@@ -65,9 +65,14 @@ note_fault(KafkaDecoder *decoder, int sqlerrcode, const char *name,
 	{
 		decoder->faults = makeStringInfo();
 		decoder->first_sqlerrcode = sqlerrcode;
+		decoder->document_failed = false;
+		if (decoder->failed != NULL)
+			memset(decoder->failed, false, sizeof(bool) * decoder->nout);
 	}
 	else
 		appendStringInfoString(decoder->faults, "; ");
+	if (name == NULL)
+		decoder->document_failed = true;
 	if (name != NULL)
 		appendStringInfo(decoder->faults, "column \"%s\": ", name);
 	appendStringInfoString(decoder->faults, text);
@@ -255,6 +260,8 @@ fail_step(KafkaDecoder *decoder, const char *message)
 		note_fault(decoder, decoder->step_sqlerrcode,
 				   step->plan->conversion.name, message);
 		kafka_decode_store(decoder, step->plan, (Datum) 0, true);
+		if (decoder->failed != NULL && step->plan->out >= 0)
+			decoder->failed[step->plan->out] = true;
 		return;
 	}
 

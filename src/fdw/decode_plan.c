@@ -317,3 +317,23 @@ kafka_decoder_create_reporting(const KafkaTableOptions *table,
 {
 	return create_decoder(table, columns, tupdesc, attnums, natts, true);
 }
+
+/*
+ * As reporting ones it tries no other columns, but as those of on_error null it
+ * goes on behind a fault.
+ */
+KafkaDecoder *
+kafka_decoder_create_collecting(const KafkaTableOptions *table,
+								const KafkaColumnOptions *columns,
+								TupleDesc tupdesc, const AttrNumber *attnums,
+								int natts)
+{
+	KafkaDecoder *decoder =
+		create_decoder(table, columns, tupdesc, attnums, natts, true);
+
+	decoder->on_error = KAFKA_ON_ERROR_NULL;
+	decoder->guard.takes_doubtful = true;
+	decoder->nout = natts;
+	decoder->failed = palloc0(sizeof(bool) * Max(natts, 1));
+	return decoder;
+}

@@ -100,10 +100,10 @@ struct KafkaDecoder
 	int first_sqlerrcode; /* of the first of them */
 	int step_sqlerrcode;  /* of the step that failed last */
 
-	/* Only of a collecting decoder */
-	bool *failed; /* columns asked for; NULL for other decoders */
-	int nfailed;
-	bool document_failed; /* some document could not be parsed */
+	/* Only of a collecting decoder, set by a message's faults */
+	int nout;             /* columns asked for */
+	bool *failed;         /* of each of them; NULL for other decoders */
+	bool document_failed; /* a document could not be parsed */
 };
 
 /*

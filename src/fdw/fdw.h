@@ -62,6 +62,7 @@ typedef struct KafkaScanState
 	KafkaBatch *batch; /* NULL for one that reads topics */
 	int next;          /* index of the entry to look at */
 	int64 put_aside;
+	struct KafkaCacheReader *cached; /* see batch_cache.h; NULL for none */
 } KafkaScanState;
 
 /* plan.c */
@@ -113,6 +114,14 @@ extern TupleTableSlot *kafka_slot_create(TupleDesc descriptor,
  */
 extern bool kafka_slot_store(TupleTableSlot *slot,
 							 const KafkaMessage *message);
+
+/*
+ * Stores a row that was decoded before: columns[i] is where the plan's column
+ * i is among values and isnull, or -1 where it is NULL.  What values point to
+ * must stay until the slot is cleared.
+ */
+extern void kafka_slot_store_values(TupleTableSlot *slot, const Datum *values,
+									const bool *isnull, const int *columns);
 
 /*
  * SQLSTATE and text of the fault for which a message was not stored; see

@@ -134,6 +134,26 @@ kafka_slot_store(TupleTableSlot *base, const KafkaMessage *message)
 	return true;
 }
 
+void
+kafka_slot_store_values(TupleTableSlot *base, const Datum *values,
+						const bool *isnull, const int *columns)
+{
+	KafkaSlot *slot = (KafkaSlot *) base;
+	const SlotStage *stage = &slot->rest;
+
+	Assert(TTS_EMPTY(base) && slot->filter_count == 0);
+	for (int i = 0; i < stage->ncolumns; i++)
+	{
+		int position = stage->position[i];
+		int column = columns[i];
+
+		base->tts_values[position] = column < 0 ? (Datum) 0 : values[column];
+		base->tts_isnull[position] = column < 0 || isnull[column];
+	}
+	base->tts_nvalid = base->tts_tupleDescriptor->natts;
+	base->tts_flags &= ~TTS_FLAG_EMPTY;
+}
+
 int
 kafka_slot_get_fault(const TupleTableSlot *base, const char **text)
 {

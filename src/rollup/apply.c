@@ -528,5 +528,7 @@ kafka_rollup_apply(const KafkaRollup *rollup, KafkaBatch *batch,
 	KafkaApplyTask task = kafka_apply_task_of_rollup(rollup);
 
 	task.refuses_pruned = true;
+	if (rollup->has_checks)
+		kafka_rollup_expect_scans(rollup, batch);
 	return kafka_apply_run(&task, batch, positions);
 }

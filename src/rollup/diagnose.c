@@ -133,9 +133,10 @@ look_at_database(void)
 			psprintf("pg_cron works in database \"%s\", this is \"%s\".",
 					 setting, database),
 			psprintf("Set cron.database_name to \"%s\" in postgresql.conf, "
-					 "which needs a restart; or have a job there call psql, "
-					 "see doc/schedule.md.",
-					 database));
+					 "which needs a restart. Or, as a superuser in \"%s\", "
+					 "SELECT cron.schedule_in_database('kafka', '* * * * *', "
+					 "'CALL kafka.run_rollups()', %s).",
+					 database, setting, quote_literal_cstr(database)));
 	return make_finding(VERDICT_GOOD,
 						psprintf("pg_cron works in this database, \"%s\".",
 								 database),
@@ -152,8 +153,7 @@ look_at_launcher(void)
 	uint64 count = kafka_catalog_execute(
 		"SELECT a.datname = pg_catalog.current_database()"
 		"  FROM pg_catalog.pg_stat_activity AS a"
-		" WHERE a.backend_type = 'pg_cron launcher'"
-		" ORDER BY 1 DESC",
+		" WHERE a.backend_type = 'pg_cron launcher'",
 		0, NULL, NULL, NULL);
 	bool isnull;
 
@@ -169,16 +169,19 @@ look_at_launcher(void)
 							NULL);
 	}
 	(void) kafka_catalog_execute(
-		"SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')", 0, NULL,
-		NULL, NULL);
+		"SELECT pg_catalog.pg_has_role('pg_read_all_stats'::name, 'USAGE')", 0,
+		NULL, NULL, NULL);
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 									SPI_tuptable->tupdesc, 1, &isnull)))
 		return make_finding(
 			VERDICT_UNKNOWN, "Its process cannot be seen.",
 			"GRANT pg_read_all_stats to the owner of extension kafka_fdw.");
-	return make_finding(VERDICT_BAD, "It is not running.",
-						"Look for pg_cron in the server's log: it starts with "
-						"the server, and is started again when it fails.");
+	return make_finding(
+		VERDICT_BAD, "It is not running.",
+		"It starts with the server, and again when it fails: see the server's "
+		"log. It cannot run while there is a job of a role that was renamed or "
+		"dropped: a superuser can SELECT cron.unschedule(jobid) FROM cron.job "
+		"WHERE username NOT IN (SELECT rolname FROM pg_roles).");
 }
 
 /*
@@ -192,15 +195,17 @@ look_at_connections(void)
 	const char *host = kafka_job_get_setting("cron.host");
 	const char *max_jobs = kafka_job_get_setting("cron.max_running_jobs");
 
+	if (max_jobs == NULL)
+		max_jobs = "some";
 	if (workers != NULL && strcmp(workers, "on") == 0)
 		return make_finding(
 			max_worker_processes > 1 ? VERDICT_GOOD : VERDICT_BAD,
 			psprintf("Jobs are background workers, %s at most, of the %d of "
 					 "max_worker_processes, of which the launcher, parallel "
 					 "queries and others take some, too.",
-					 max_jobs != NULL ? max_jobs : "5", max_worker_processes),
-			"pg_cron before 1.5 runs one job at a time this way: set "
-			"cron.use_background_workers to off where jobs take long.");
+					 max_jobs, max_worker_processes),
+			"pg_cron before 1.5 starts no other job this way while one runs: "
+			"set cron.use_background_workers to off where jobs take long.");
 	if (host == NULL)
 		host = "localhost";
 	if (host[0] != '/' && ListenAddresses[0] == '\0')
@@ -214,7 +219,7 @@ look_at_connections(void)
 		VERDICT_GOOD,
 		psprintf("Jobs connect to \"%s\", port %d, as their owners, %s at "
 				 "once.",
-				 host, PostPortNumber, max_jobs != NULL ? max_jobs : "32"),
+				 host, PostPortNumber, max_jobs),
 		"pg_hba.conf must let them in without a password, or the file .pgpass "
 		"of the server's user have it.");
 }

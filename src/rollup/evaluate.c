@@ -20,10 +20,20 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_rewrite.h"
 #include "executor/executor.h"
+#include "fdw/batch_cache.h"
+#include "rewrite/rewriteSupport.h"
 #include "rollup/apply.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
@@ -115,6 +125,64 @@ kafka_evaluation_descriptor(const KafkaEvaluation *evaluation)
 {
 	return evaluation->source->resultDesc;
 }
+
+/* ----------------------------------------------------------------
+ * What is going to be evaluated
+ * ----------------------------------------------------------------
+ */
+
+/* The columns of a table that a view names; a whole row names none. */
+static Bitmapset *
+list_columns(Oid view, Oid table)
+{
+	Bitmapset *attnums = NULL;
+	Oid rule = get_rewrite_oid(view, ViewSelectRuleName, true);
+	Relation depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(RewriteRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(rule));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL,
+							  lengthof(keys), keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (row->refclassid == RelationRelationId && row->refobjid == table &&
+			row->refobjsubid > 0)
+			attnums = bms_add_member(attnums, row->refobjsubid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return attnums;
+}
+
+void
+kafka_rollup_expect_scans(const KafkaRollup *rollup, KafkaBatch *batch)
+{
+	const Oid views[] = {rollup->states,
+						 rollup->has_checks ? rollup->checks : InvalidOid};
+
+	for (int i = 0; i < lengthof(views); i++)
+	{
+		Bitmapset *attnums;
+
+		if (!OidIsValid(views[i]))
+			continue;
+		attnums = list_columns(views[i], rollup->source);
+		kafka_batch_cache_expect(batch, rollup->source, attnums);
+		bms_free(attnums);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Evaluating
+ * ----------------------------------------------------------------
+ */
 
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)

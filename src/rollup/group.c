@@ -202,6 +202,19 @@ open_reader(void *arg)
 	return true;
 }
 
+/* Each lane reads every message: what it needs of them is decoded for all. */
+static void
+expect_scans(const Convoy *convoy)
+{
+	ListCell *cell;
+
+	if (list_length(convoy->lanes) < 2)
+		return;
+	foreach(cell, convoy->lanes)
+		kafka_rollup_expect_scans(((const KafkaLane *) lfirst(cell))->rollup,
+								  convoy->group->batch);
+}
+
 static bool
 read_batch(void *arg)
 {
@@ -222,6 +235,7 @@ read_batch(void *arg)
 	}
 	kafka_batch_reset(group->batch);
 	kafka_rollup_reader_read(group->reader, group->batch, max_rows);
+	expect_scans(convoy);
 	return true;
 }
 

@@ -77,18 +77,13 @@ kafka_job_get_setting(const char *name)
 char *
 kafka_job_get_install_hint(void)
 {
-	char *database = get_database_name(MyDatabaseId);
-	char *setting =
-		psprintf("add pg_cron to shared_preload_libraries, set "
-				 "cron.database_name to \"%s\" (both need a restart)",
-				 database);
-
-	if (kafka_job_has_pg_cron())
-		return psprintf("In postgresql.conf %s.", setting);
-	return psprintf("In postgresql.conf %s, then CREATE EXTENSION pg_cron. Or "
-					"have cron(8) or a systemd timer call psql -c \"CALL "
-					"kafka.run_rollups()\", see doc/schedule.md.",
-					setting);
+	return psprintf("In postgresql.conf add pg_cron to "
+					"shared_preload_libraries and set cron.database_name to "
+					"\"%s\" (both need a restart)%s.",
+					get_database_name(MyDatabaseId),
+					kafka_job_has_pg_cron()
+						? ""
+						: ", then CREATE EXTENSION pg_cron");
 }
 
 /* ----------------------------------------------------------------
@@ -158,7 +153,7 @@ kafka_job_find_obstacle(Oid role)
 	if (name == NULL)
 		return make_obstacle(ERRCODE_UNDEFINED_OBJECT,
 							 psprintf("role with OID %u does not exist", role),
-							 NULL);
+							 pstrdup("Drop the rollup."));
 	if (!can_login(role))
 		return make_obstacle(
 			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -46,7 +46,7 @@ typedef struct KafkaJobObstacle
 {
 	int sqlerrcode;
 	char *message;
-	char *hint; /* NULL for none */
+	char *hint; /* sentences */
 } KafkaJobObstacle;
 
 /* Is the extension in this database? */

@@ -159,9 +159,8 @@ is_time_up(const Rebuild *rebuild)
 static void
 pause_for(long ms)
 {
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-					 PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
@@ -296,15 +295,16 @@ has_reached(KafkaPositions *shadow, const KafkaPositions *rollup)
 static void
 pg_attribute_noreturn() report_short(const Rebuild *rebuild)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the topic does not hold what rollup \"%s\" has read of it",
-					rebuild->name),
-			 errdetail("It was truncated or made anew, or the foreign table "
-					   "shows less of it now."),
-			 errhint("Mend the rollup first, see kafka.rollups after a run. "
-					 "Then SELECT kafka.drop_rollup(%s), and begin anew.",
-					 quote_literal_cstr(rebuild->shadow->name))));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("the topic does not hold what rollup \"%s\" has read of it",
+				rebuild->name),
+		 errdetail("It was truncated or made anew, or the foreign table "
+				   "shows less of it now."),
+		 errhint("Mend the rollup first, see kafka.rollups after a run. "
+				 "Then SELECT kafka.drop_rollup(%s), and begin anew.",
+				 quote_literal_cstr(rebuild->shadow->name))));
 }
 
 /* Runs the shadow until it is as far as the rollup; false when time is up. */
@@ -358,12 +358,11 @@ check_not_ahead(const Rebuild *rebuild)
 			" LIMIT 1",
 			lengthof(types), types, values, NULL) == 0)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("rollup \"%s\" was moved back while it was rebuilt",
-					rebuild->name),
-			 errhint("SELECT kafka.drop_rollup(%s), and begin anew.",
-					 quote_literal_cstr(rebuild->shadow->name))));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("rollup \"%s\" was moved back while it was rebuilt",
+						   rebuild->name),
+					errhint("SELECT kafka.drop_rollup(%s), and begin anew.",
+							quote_literal_cstr(rebuild->shadow->name))));
 }
 
 /* False when time is up. */

@@ -37,6 +37,31 @@
 extern int32 kafka_shadow_prepare(const KafkaRollup *rollup, const char *query,
 								  TimestampTz since);
 
+/* A shadow in the making. */
+typedef struct KafkaNewShadow
+{
+	const KafkaRollup *rollup;
+	TimestampTz since;
+	KafkaRollupSpec *spec;
+	int32 generation;
+	KafkaRollupPlace place;
+	KafkaRollupRelations relations;
+	KafkaPositions *positions;
+	bool is_cut;         /* there were messages before them */
+	TimestampTz horizon; /* none of these is as new or newer; DT_NOBEGIN
+						  * for none or unknown */
+	bool keeps;          /* what the rollup has of the time before */
+	int32 rollup_id;
+} KafkaNewShadow;
+
+/*
+ * Analyzes a query with all that beside it decides what a rollup counts.
+ * live_name: see KafkaRollupChecks.  As the owner, with the rollup's settings.
+ */
+extern KafkaRollupSpec *kafka_shadow_analyze(const KafkaRollup *rollup,
+											 const char *query,
+											 const char *live_name);
+
 /* The statement that makes a view's query, palloc'd; a snapshot is active. */
 extern char *kafka_shadow_get_query(Oid view);
 
@@ -46,6 +71,23 @@ extern char *kafka_shadow_get_query(Oid view);
  */
 extern char *kafka_shadow_generate_live(const KafkaRollup *rollup,
 										const KafkaRollup *shadow);
+
+/* ----------------------------------------------------------------
+ * horizon.c
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Sets where the shadow begins and what that leaves out.  Asks the brokers.
+ * Errors: the rollup's positions are not of the topic as it is.
+ */
+extern void kafka_horizon_find(KafkaNewShadow *new);
+
+/*
+ * Decides what of the old rollup is kept, notes it in the shadow's row, and
+ * tells it.  As the owner, with the rollup's settings.
+ */
+extern void kafka_horizon_decide_kept(KafkaNewShadow *new);
 
 /* ----------------------------------------------------------------
  * swap.c

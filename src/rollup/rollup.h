@@ -431,6 +431,15 @@ extern KafkaApplyResult kafka_rollup_apply(const KafkaRollup *rollup,
 										   KafkaBatch *batch,
 										   KafkaPositions *positions);
 
+/*
+ * Says that a rollup is going to evaluate its checks and states over what the
+ * batch holds now.  Said of all rollups that a batch is for, before the first
+ * is applied, it has the columns of each message decoded once for all of them;
+ * see fdw/batch_cache.h.
+ */
+extern void kafka_rollup_expect_scans(const KafkaRollup *rollup,
+									  KafkaBatch *batch);
+
 /* ----------------------------------------------------------------
  * key.c
  * ----------------------------------------------------------------

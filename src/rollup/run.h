@@ -105,7 +105,7 @@ kafka_rollup_reader_part(const KafkaRollupReader *reader, const char *topic,
 						 int32 partition);
 
 /* ----------------------------------------------------------------
- * shadow.c
+ * horizon.c
  * ----------------------------------------------------------------
  */
 

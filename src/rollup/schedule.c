@@ -294,31 +294,33 @@ store(const KafkaRollup *rollup, int64 job_id, const char *job_role)
 								 lengthof(types), types, values, nulls);
 }
 
-/* A schedule without effect is an error for who asks for it. */
+/* Tells how to do without pg_cron; only a schedule may be an error. */
 static void
 report_obstacle(const KafkaRollup *rollup, const KafkaJobObstacle *obstacle,
 				bool must_run)
 {
-	const char *hint = obstacle->hint;
+	bool follows = rollup->options.follow;
+	char *hint =
+		psprintf("%s Or without pg_cron have cron(8) or a systemd "
+				 "timer call psql -c \"%s\"%s, see doc/schedule.md.",
+				 obstacle->hint,
+				 follows ? FOLLOW_COMMAND : "CALL kafka.run_rollups()",
+				 follows ? " each minute" : "");
 
-	if (rollup->options.follow)
-		ereport(NOTICE,
-				(errmsg("nothing runs rollup \"%s\" by itself: %s",
-						rollup->name, obstacle->message),
-				 errhint("Have cron(8) or a systemd timer call psql -c \"%s\" "
-						 "each minute, see doc/schedule.md.%s%s",
-						 FOLLOW_COMMAND, hint != NULL ? " Or: " : "",
-						 hint != NULL ? hint : "")));
-	else if (must_run)
-		ereport(ERROR, (errcode(obstacle->sqlerrcode),
-						errmsg("rollup \"%s\" cannot have a schedule: %s",
-							   rollup->name, obstacle->message),
-						hint != NULL ? errhint("%s", hint) : 0));
-	else
+	if (follows)
+		ereport(NOTICE, (errmsg("nothing runs rollup \"%s\" by itself: %s",
+								rollup->name, obstacle->message),
+						 errhint("%s", hint)));
+	else if (!must_run)
 		ereport(NOTICE,
 				(errmsg("the schedule of rollup \"%s\" has no effect: %s",
 						rollup->name, obstacle->message),
-				 hint != NULL ? errhint("%s", hint) : 0));
+				 errhint("%s", hint)));
+	else
+		ereport(ERROR, (errcode(obstacle->sqlerrcode),
+						errmsg("rollup \"%s\" cannot have a schedule: %s",
+							   rollup->name, obstacle->message),
+						errhint("%s", hint)));
 }
 
 /*

@@ -59,9 +59,9 @@ typedef struct Swap
 {
 	const KafkaRollup *rollup;
 	const KafkaRollup *shadow;
-	KafkaBucket *bucket;   /* the shadow's; NULL for none */
-	char *live_sql;        /* NULL where there is no live view */
-	bool leaves_storage;   /* rows of the old one are in it alone */
+	KafkaBucket *bucket; /* the shadow's; NULL for none */
+	char *live_sql;      /* NULL where there is no live view */
+	bool leaves_storage; /* rows of the old one are in it alone */
 } Swap;
 
 /* ----------------------------------------------------------------
@@ -153,21 +153,20 @@ copy_rows(const Swap *swap)
 	const KafkaRollup *shadow = swap->shadow;
 	const char *column = quote_identifier(rollup->bucket_column);
 	char *names = list_columns(swap);
-	int64 last =
-		kafka_bucket_of_time(swap->bucket, shadow->keep_before - 1);
+	int64 last = kafka_bucket_of_time(swap->bucket, shadow->keep_before - 1);
 
-	execute_for_bucket(
-		swap,
-		psprintf("DELETE FROM %s WHERE %s <= $1 OR %s IS NULL",
-				 quote_relation(shadow->storage), column, column),
-		last);
-	execute_for_bucket(
-		swap,
-		psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
-				 " WHERE %s <= $1 OR %s IS NULL",
-				 quote_relation(shadow->storage), names, names,
-				 quote_relation(rollup->storage), column, column),
-		last);
+	execute_for_bucket(swap,
+					   psprintf("DELETE FROM %s WHERE %s <= $1 OR %s IS NULL",
+								quote_relation(shadow->storage), column,
+								column),
+					   last);
+	execute_for_bucket(swap,
+					   psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
+								" WHERE %s <= $1 OR %s IS NULL",
+								quote_relation(shadow->storage), names, names,
+								quote_relation(rollup->storage), column,
+								column),
+					   last);
 }
 
 void
@@ -224,8 +223,7 @@ delete_pruned(const Swap *swap)
 	execute_for_bucket(swap,
 					   psprintf("DELETE FROM %s WHERE %s < $1",
 								quote_relation(swap->shadow->storage),
-								quote_identifier(
-									swap->shadow->bucket_column)),
+								quote_identifier(swap->shadow->bucket_column)),
 					   swap->rollup->pruned_until);
 }
 
@@ -375,8 +373,7 @@ lock_relations(void *arg)
 static void
 let_readers_pass(void)
 {
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 LOCK_PAUSE_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
@@ -421,8 +418,7 @@ get_view_options(Oid view)
 	initStringInfo(&text);
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "view %u is gone", view); /* cannot happen: it is locked */
-	datum =
-		SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &isnull);
+	datum = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &isnull);
 	if (!isnull)
 		options = untransformRelOptions(datum);
 	ReleaseSysCache(tuple);
@@ -480,8 +476,7 @@ rename_relations(const Swap *swap, char *states_name, char *checks_name)
 	if (OidIsValid(shadow->checks))
 		rename_relation(
 			"VIEW", shadow->checks, checks_name,
-			psprintf("what decides whether rollup %s counts a message",
-					 name));
+			psprintf("what decides whether rollup %s counts a message", name));
 	rename_relation(
 		"TABLE", shadow->storage,
 		psprintf("_%s_g%d", name, shadow->generation),

@@ -12,6 +12,7 @@
  *	  metadata SCHEMA TABLE	how many rows each of the other lists has: name, count
  *	  describe QUERY		name and type of the columns, without executing it
  *	  query SQL				the rows, if there are any
+ *	  call SQL				the same of a call in the driver's own syntax, {call ...}
  *	  open QUERY			executes it; the rows are left to:
  *	  fetch COUNT			so many of them, fewer at the end
  *	  prepare SQL			a statement with parameters ?, which are texts
@@ -150,6 +151,14 @@ public class Jdbc
 		}
 	}
 
+	private void call(String sql) throws SQLException
+	{
+		try (PreparedStatement statement = connection.prepareCall(sql))
+		{
+			statement.execute();
+		}
+	}
+
 	private void executePrepared(String[] words) throws SQLException
 	{
 		for (int i = 1; i < words.length; i++)
@@ -220,6 +229,9 @@ public class Jdbc
 				break;
 			case "query":
 				query(words[1]);
+				break;
+			case "call":
+				call(words[1]);
 				break;
 			case "open":
 				open = connection.createStatement().executeQuery(words[1]);

@@ -468,7 +468,7 @@ execute_command(Answer *answer, char **words, int count)
 		return;
 	if (strcmp(words[0], "describe") == 0)
 		describe(answer, words[1]);
-	else if (strcmp(words[0], "query") == 0)
+	else if (strcmp(words[0], "query") == 0 || strcmp(words[0], "call") == 0)
 		query(answer, words[1]);
 	else if (strcmp(words[0], "open") == 0)
 		open_query(answer, words[1]);

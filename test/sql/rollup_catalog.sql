@@ -263,6 +263,7 @@ CALL kafka.run_rollups('given');
 \set VERBOSITY default
 ALTER VIEW _given_states OWNER TO regress_kafka_bob;
 ALTER VIEW _given_checks OWNER TO regress_kafka_bob;
+ALTER VIEW given_live OWNER TO regress_kafka_bob;
 SET ROLE regress_kafka_bob;
 CALL kafka.run_rollups('given');
 SELECT state, reason FROM kafka.rollups WHERE name = 'given';

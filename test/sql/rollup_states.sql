@@ -6,6 +6,8 @@
 \getenv brokers KAFKA_BROKERS
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO';
+-- Compiling so many expressions takes longer than all else here.
+SET jit = off;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS hll;
 CREATE EXTENSION IF NOT EXISTS tdigest;

@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 
 my $START_MS = 1_700_000_000_000;
 my $MESSAGES = 30;
-my $KILLS = 8;
+my $KILLS = 5;
 
 # How late a cancel may be, on a busy machine
 my $SLACK_S = 1;
@@ -244,7 +244,7 @@ create_function('dawdle', 'PERFORM pg_sleep(0.005);');
 create_rollup($node, 'slow', 'SELECT k, count(*) AS c, sum(dawdle(n)) AS s FROM others GROUP BY k',
 	options => q('{"follow": true, "commit_interval": "100 ms"}'));
 create_followed('quick', 'others', '100 ms');
-produce('others', 900);
+produce('others', 600);
 $session = follow(max_time => '10 min');
 await_all('quick', 'others');
 for (1 .. 5)

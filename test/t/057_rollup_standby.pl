@@ -85,7 +85,7 @@ SELECT kafka.create_rollup('by_minute', 'SELECT n / 60 AS minute, p, count(*) AS
 SELECT kafka.create_rollup('paused', 'SELECT p, count(*) AS messages FROM log GROUP BY p');
 SELECT kafka.alter_rollup('paused', enabled => false);
 CREATE ROLE bi LOGIN;
-GRANT SELECT ON by_minute TO bi;
+GRANT SELECT ON by_minute, by_minute_live TO bi;
 EOF
 value_of($primary, 'CALL kafka.run_rollups()');
 is(value_of($primary, $ROLLUP), truth(), 'the primary has counted all, once');
@@ -167,6 +167,12 @@ is(value_of($standby, "SELECT * FROM kafka.$_ ORDER BY 1, 2, 3"), value_of($prim
 grow(10);
 is(value_of($standby, q(SELECT sum(messages_behind) FROM kafka.rollup_lag WHERE name = 'by_minute')), 14, 'kafka.rollup_lag asks the broker');
 is(value_of($standby, 'SELECT count(DISTINCT p) FROM log'), 2, 'topics are read there');
+isnt(value_of($standby, $ROLLUP), truth(), 'what no run has counted is not in the rollup');
+for my $transaction ('', 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;')
+{
+	is($standby->safe_psql('postgres', $transaction . $ROLLUP =~ s/by_minute/by_minute_live/r, extra_params => [ '-U', 'bi' ]),
+		truth(), "but in the live view: $transaction");
+}
 
 my @CHANGES = (
 	q(SELECT kafka.create_rollup('other', 'SELECT p, count(*) AS messages FROM log GROUP BY p')),
@@ -180,6 +186,8 @@ my @CHANGES = (
 	q(SELECT kafka.seek_rollup('by_minute', '{}'::jsonb)),
 	q(SELECT * FROM kafka.retry_dead_letters('by_minute')),
 	q(SELECT kafka.test_rollup('by_minute', '[{"value": {"n": 1}}]')),
+	q(SELECT kafka.prune('by_minute')),
+	q(CALL kafka.rebuild_rollup('by_minute')),
 	q(CALL kafka.run_rollups()),
 	q(CALL kafka.run_rollups('by_minute')));
 
@@ -224,7 +232,8 @@ grow(20);
 wait_until(sub { value_of($primary, q(LOAD 'kafka_fdw'; SHOW kafka_fdw.enable_runs)) eq 'off' }, 'the setting is loaded');
 my $refused = qr/ERROR:  55000: rollups do not run here, since "kafka_fdw\.enable_runs" is off$/m;
 like(error_of($primary, $_), $refused, "refused where runs are switched off: $_")
-  for q(CALL kafka.run_rollups()), q(SELECT kafka.seek_rollup('by_minute', '{}'::jsonb)), q(SELECT * FROM kafka.retry_dead_letters('by_minute'));
+  for q(CALL kafka.run_rollups()), q(CALL kafka.rebuild_rollup('by_minute')), q(SELECT kafka.prune('by_minute')),
+  q(SELECT kafka.seek_rollup('by_minute', '{}'::jsonb)), q(SELECT * FROM kafka.retry_dead_letters('by_minute'));
 isnt(value_of($primary, $ROLLUP), truth(), 'what is there stays as it is');
 run_rollup($standby, 'by_minute');
 is(value_of($standby, $ROLLUP), truth(), 'the other runs on');

@@ -102,7 +102,7 @@ sub read_blocks
 
 my $broker = KafkaFdw::Broker->new;
 my $address = $broker->brokers;
-my $node = start_node('docs');
+my $node = start_node('docs', shared_preload_libraries => 'pg_cron');
 
 # A psql session that takes a script and returns all that it prints, errors and
 # notices in their places.
