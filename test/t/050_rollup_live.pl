@@ -218,6 +218,7 @@ is($bi->value('SELECT count(*) FROM kafka.rollups'), 0, 'nor does it see that th
 #
 # A broker that is away is an error within connect_timeout.
 #
+$keeper->value('SELECT pg_terminate_backend(' . $runner->pid . ')');
 $runner->quit;
 $node->safe_psql('postgres', q(ALTER SERVER guarded OPTIONS (ADD connect_timeout '1s', ADD fetch_timeout '1s')));
 $feed_in = '';
