@@ -35,7 +35,7 @@ typedef enum KafkaScanPrivate
 	KafkaScanPrivateIsDiscreet,   /* Boolean: a security barrier may hide rows
 								   * that are decoded, so errors must not tell
 								   * what is in them */
-	KafkaScanPrivateTail          /* String: the rollup whose tail is read, whose
+	KafkaScanPrivateTail /* String: the rollup whose tail is read, whose
 								   * checks are fdw_exprs then; "" for none */
 } KafkaScanPrivate;
 
@@ -55,7 +55,7 @@ typedef struct KafkaScanState
 	KafkaReader *reader; /* NULL until the first fetch */
 	bool started;        /* the reader reads by current parameters */
 	TupleTableSlot *slot;
-	int parts_read; /* partitions started, largest of all starts */
+	int parts_read;  /* partitions started, largest of all starts */
 	KafkaTail *tail; /* NULL until it is opened */
 
 	/* Only of a scan that reads a batch */

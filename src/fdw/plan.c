@@ -322,8 +322,7 @@ choose_tail_columns(RelOptInfo *baserel, const FuncExpr *tail, List *clauses,
 	for (int i = KAFKA_TAIL_COLUMNS; i < list_length(tail->args); i++)
 		pull_varattnos(list_nth(tail->args, i), baserel->relid, &attrs);
 	pull_varattnos((Node *) clauses, baserel->relid, &attrs);
-	pull_varattnos((Node *) baserel->reltarget->exprs, baserel->relid,
-				   &attrs);
+	pull_varattnos((Node *) baserel->reltarget->exprs, baserel->relid, &attrs);
 	result.attnums = append_attnums(NIL, attrs, &irregular);
 	if (bms_is_member(-FirstLowInvalidHeapAttributeNumber, attrs))
 		result.attnums = all_attnums(tupdesc);

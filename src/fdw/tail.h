@@ -36,10 +36,10 @@ typedef enum KafkaTailArgument
 	KAFKA_TAIL_ROLLUP,  /* text, a constant: the rollup's name */
 	KAFKA_TAIL_SOURCE,  /* the foreign table's tableoid */
 	KAFKA_TAIL_COLUMNS, /* a row of the columns that must be good */
-	KAFKA_TAIL_PASSES,  /* boolean: "expect"; this and what follows as in the */
-	KAFKA_TAIL_TIME,    /* view of checks; timestamptz */
-	KAFKA_TAIL_KEY,     /* uuid: the hash of the unique key */
-	KAFKA_TAIL_BUCKET   /* timestamptz or timestamp */
+	KAFKA_TAIL_PASSES, /* boolean: "expect"; this and what follows as in the */
+	KAFKA_TAIL_TIME,   /* view of checks; timestamptz */
+	KAFKA_TAIL_KEY,    /* uuid: the hash of the unique key */
+	KAFKA_TAIL_BUCKET  /* timestamptz or timestamp */
 } KafkaTailArgument;
 
 /* Those that are computed for each message are the plan's fdw_exprs. */

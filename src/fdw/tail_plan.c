@@ -47,8 +47,7 @@ check_arguments(const FuncExpr *condition, Index relid)
 	const Var *source = list_nth(condition->args, KAFKA_TAIL_SOURCE);
 
 	if (IsA(name, Const) && !name->constisnull && IsA(source, Var) &&
-		source->varno == relid &&
-		source->varattno == TableOidAttributeNumber)
+		source->varno == relid && source->varattno == TableOidAttributeNumber)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -70,10 +69,9 @@ kafka_tail_find(Index relid, List *restrictions)
 		if (!is_in_tail(clause))
 			continue;
 		if (found != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a foreign table can have one condition "
-							"kafka.in_tail, not two")));
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("a foreign table can have one condition "
+								   "kafka.in_tail, not two")));
 		found = (FuncExpr *) clause;
 		check_arguments(found, relid);
 	}

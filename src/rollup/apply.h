@@ -194,8 +194,7 @@ extern bool kafka_check_run(KafkaApply *apply);
  * there is a late_limit.
  */
 extern bool kafka_check_get_last_time(const KafkaRollup *rollup,
-									  TimestampTz now,
-									  TimestampTz *last_time);
+									  TimestampTz now, TimestampTz *last_time);
 extern bool kafka_check_has_late_limit(const KafkaRollup *rollup);
 extern bool kafka_check_is_late(const KafkaRollup *rollup,
 								const KafkaPosition *position,

@@ -457,12 +457,11 @@ char *
 kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 							   const KafkaCheckNodes *nodes)
 {
-	List *targets = list_make3(makeTargetEntry((Expr *) nodes->passes, 1,
-											   "passes", false),
-							   makeTargetEntry((Expr *) nodes->time, 2, "time",
-											   false),
-							   makeTargetEntry((Expr *) nodes->key_hash, 3,
-											   "key_hash", false));
+	List *targets =
+		list_make3(makeTargetEntry((Expr *) nodes->passes, 1, "passes", false),
+				   makeTargetEntry((Expr *) nodes->time, 2, "time", false),
+				   makeTargetEntry((Expr *) nodes->key_hash, 3, "key_hash",
+								   false));
 
 	return deparse_select(analysis, targets);
 }

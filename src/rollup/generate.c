@@ -385,7 +385,8 @@ generate_upsert(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 			appendStringInfoString(&text, separator);
 			kafka_analysis_append_sql(&text, quote_identifier(column->name));
 			appendStringInfoString(&text, " = ");
-			kafka_analysis_append_sql(&text, deparse_over_storage(spec, targets));
+			kafka_analysis_append_sql(&text,
+									  deparse_over_storage(spec, targets));
 			separator = ", ";
 		}
 	}

@@ -129,8 +129,7 @@ add_counted(KafkaKeys *keys, const pg_uuid_t *key, TimestampTz seen_at,
 			int64 within_us, int owner)
 {
 	KeyPlace place = make_place(key, seen_at, within_us);
-	CountedKey *counted =
-		hash_search(keys->counted, &place, HASH_ENTER, NULL);
+	CountedKey *counted = hash_search(keys->counted, &place, HASH_ENTER, NULL);
 
 	counted->seen_at = seen_at;
 	counted->owner = owner;
@@ -249,8 +248,8 @@ kafka_keys_claim(KafkaApply *apply, int index)
 			enqueue(apply->queues, counted->owner, index);
 		return false;
 	}
-	add_counted(apply->keys, &row->key, row->recorded_at,
-				get_within_us(apply), index);
+	add_counted(apply->keys, &row->key, row->recorded_at, get_within_us(apply),
+				index);
 	return true;
 }
 

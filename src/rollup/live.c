@@ -39,7 +39,7 @@
 typedef struct ColumnSearch
 {
 	const KafkaAnalysis *analysis;
-	int depth;    /* of the query that is looked into */
+	int depth;          /* of the query that is looked into */
 	Bitmapset *attnums; /* 0 for the whole row */
 } ColumnSearch;
 
@@ -102,10 +102,9 @@ make_needed_columns(const KafkaAnalysis *analysis)
 					makeString(get_attname(analysis->source, attnum, false)));
 	}
 	if (bms_is_member(0, search.attnums))
-		return (Node *)
-			makeWholeRowVar(rt_fetch(analysis->source_index,
-									 analysis->query->rtable),
-							analysis->source_index, 0, false);
+		return (Node *) makeWholeRowVar(rt_fetch(analysis->source_index,
+												 analysis->query->rtable),
+										analysis->source_index, 0, false);
 	row->row_typeid = RECORDOID;
 	row->row_format = COERCE_EXPLICIT_CALL;
 	row->location = -1;
@@ -124,13 +123,12 @@ make_condition(const KafkaAnalysis *analysis, const char *name,
 					   lengthof(types), types, false);
 	List *arguments;
 
-	arguments = list_make4(makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
-									 CStringGetTextDatum(name), false, false),
-						   makeVar(analysis->source_index,
-								   TableOidAttributeNumber, OIDOID, -1,
-								   InvalidOid, 0),
-						   make_needed_columns(analysis),
-						   copyObject(checks->passes));
+	arguments =
+		list_make4(makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+							 CStringGetTextDatum(name), false, false),
+				   makeVar(analysis->source_index, TableOidAttributeNumber,
+						   OIDOID, -1, InvalidOid, 0),
+				   make_needed_columns(analysis), copyObject(checks->passes));
 	arguments = lappend(arguments, copyObject(checks->time));
 	arguments = lappend(arguments, copyObject(checks->key_hash));
 	arguments = lappend(arguments, copyObject(checks->bucket));
@@ -216,10 +214,10 @@ make_state(const KafkaRollupSpec *spec, const KafkaAggregateUse *use,
 	int index = use->first_column + state;
 	KafkaRollupColumn *column = list_nth(spec->columns, index);
 	CaseExpr *choice = makeNode(CaseExpr);
-	Expr *both = makeBoolExpr(AND_EXPR,
-							  list_make2(make_flag(spec, false),
-										 make_flag(spec, true)),
-							  -1);
+	Expr *both =
+		makeBoolExpr(AND_EXPR,
+					 list_make2(make_flag(spec, false), make_flag(spec, true)),
+					 -1);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -230,9 +228,8 @@ make_state(const KafkaRollupSpec *spec, const KafkaAggregateUse *use,
 	choice->casetype = column->type;
 	choice->casecollid = column->collation;
 	choice->args =
-		list_make2(make_when(both,
-							 kafka_analysis_make_merge(spec, use, state,
-													   params)),
+		list_make2(make_when(both, kafka_analysis_make_merge(spec, use, state,
+															 params)),
 				   make_when(make_flag(spec, true),
 							 make_grouped_column(spec, index, true)));
 	choice->defresult = (Expr *) make_grouped_column(spec, index, false);
@@ -340,9 +337,9 @@ kafka_analysis_generate_live(const KafkaAnalysis *analysis,
 	char *tail;
 	char *live;
 
-	tail = kafka_analysis_generate_tail(analysis, spec,
-										make_condition(analysis, name,
-													   checks));
+	tail =
+		kafka_analysis_generate_tail(analysis, spec,
+									 make_condition(analysis, name, checks));
 	initStringInfo(&from);
 	appendStringInfoString(&from, "(SELECT ");
 	kafka_analysis_append_sql(&from, generate_merged(analysis, spec));

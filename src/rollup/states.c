@@ -187,10 +187,10 @@ kafka_analysis_generate_tail(const KafkaAnalysis *analysis,
 	query->hasAggs = true; /* rows_selected */
 	query->hasSubLinks |= checkExprHasSubLink(condition);
 	query->jointree->quals =
-		quals == NULL ? condition
-					  : (Node *) makeBoolExpr(AND_EXPR,
-											  list_make2(quals, condition),
-											  -1);
+		quals == NULL
+			? condition
+			: (Node *) makeBoolExpr(AND_EXPR, list_make2(quals, condition),
+									-1);
 	return pg_get_querydef(query, false);
 }
 

@@ -37,12 +37,12 @@ check_right(const KafkaRollup *rollup, Oid userid)
 	if (OidIsValid(rollup->owner) ? has_privs_of_role(userid, rollup->owner)
 								  : superuser_arg(userid))
 		return;
-	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					errmsg("permission denied for rollup \"%s\"",
-						   rollup->name),
-					errdetail("Its tail is read as role \"%s\", who is no "
-							  "member of its owner.",
-							  GetUserNameFromId(userid, false))));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for rollup \"%s\"", rollup->name),
+			 errdetail("Its tail is read as role \"%s\", who is no "
+					   "member of its owner.",
+					   GetUserNameFromId(userid, false))));
 }
 
 static void
@@ -50,10 +50,9 @@ check_source(const KafkaRollup *rollup, Oid relid)
 {
 	if (rollup->source == relid)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("rollup \"%s\" does not read foreign table \"%s\"",
-					rollup->name, get_rel_name(relid))));
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("rollup \"%s\" does not read foreign table \"%s\"",
+						   rollup->name, get_rel_name(relid))));
 }
 
 static void
@@ -61,12 +60,12 @@ check_state(const KafkaRollup *rollup)
 {
 	if (strcmp(rollup->state, "HALTED") != 0)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("rollup \"%s\" is halted", rollup->name),
-					rollup->reason ? errdetail_internal("%s", rollup->reason)
-								   : 0,
-					errhint("What it has counted can be read from the view "
-							"without the tail.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rollup \"%s\" is halted", rollup->name),
+			 rollup->reason ? errdetail_internal("%s", rollup->reason) : 0,
+			 errhint("What it has counted can be read from the view "
+					 "without the tail.")));
 }
 
 static void
@@ -90,9 +89,10 @@ handle_loss(const KafkaRollup *rollup, const KafkaLoss *loss)
 {
 	if (!loss->may_continue || !rollup->options.continue_on_loss)
 		report_loss(rollup, loss);
-	ereport(WARNING, (errmsg("the tail of rollup \"%s\" lacks messages",
-							 rollup->name),
-					  errdetail_internal("%s", loss->detail)));
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("the tail of rollup \"%s\" lacks messages", rollup->name),
+			 errdetail_internal("%s", loss->detail)));
 	return loss->positions;
 }
 

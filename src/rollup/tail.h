@@ -18,7 +18,7 @@
 struct KafkaTail
 {
 	/* Unchanging */
-	MemoryContext context; /* holds all of it */
+	MemoryContext context;       /* holds all of it */
 	MemoryContext start_context; /* holds what belongs to a start */
 	Snapshot snapshot;
 	KafkaRollup *rollup;

@@ -49,12 +49,13 @@ typedef struct RowScan
 	HeapTuple tuple; /* the current one */
 } RowScan;
 
-/* The number of a column of ours; that there is none cannot happen. */
+/* The number of a column of ours. */
 static AttrNumber
 get_column(Relation table, const char *name)
 {
 	AttrNumber attnum = get_attnum(RelationGetRelid(table), name);
 
+	/* columns of the extension's tables are as it made them: cannot happen */
 	if (attnum == InvalidAttrNumber)
 		elog(ERROR, "no column \"%s\" in table \"%s\"", name,
 			 RelationGetRelationName(table));
@@ -287,14 +288,14 @@ bool
 kafka_tail_has_key(const KafkaTail *tail, const pg_uuid_t *key,
 				   TimestampTz start_at, TimestampTz end_at)
 {
-	RowKey keys[MAX_ROW_KEYS] = {
-		{"rollup_id", BTEqualStrategyNumber, F_INT4EQ,
-		 Int32GetDatum(tail->rollup->rollup_id)},
-		{"key_hash", BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(key)},
-		{"seen_at", BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
-		 TimestampTzGetDatum(start_at)},
-		{"seen_at", BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
-		 TimestampTzGetDatum(end_at)}};
+	RowKey keys[MAX_ROW_KEYS] =
+		{{"rollup_id", BTEqualStrategyNumber, F_INT4EQ,
+		  Int32GetDatum(tail->rollup->rollup_id)},
+		 {"key_hash", BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(key)},
+		 {"seen_at", BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+		  TimestampTzGetDatum(start_at)},
+		 {"seen_at", BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
+		  TimestampTzGetDatum(end_at)}};
 	RowScan scan;
 	bool found;
 

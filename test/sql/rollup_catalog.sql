@@ -148,7 +148,11 @@ SELECT kafka.alter_rollup('keyed', options => '{"unique_key": null, "unique_with
 SELECT name, options FROM kafka.rollups ORDER BY 1;
 
 -- An error below leaves user and settings as they were, at the top and in a block.
-BEGIN READ ONLY;
+RESET ROLE;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused by a trigger of %', current_user; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON kafka.stored_rollup FOR EACH ROW EXECUTE FUNCTION refuse();
+SET ROLE regress_kafka_ann;
+BEGIN;
 SAVEPOINT s;
 SELECT kafka.alter_rollup('by_kind', enabled => false);
 ROLLBACK TO s;
@@ -157,11 +161,14 @@ SELECT count(*) FROM kafka.stored_rollup;
 ROLLBACK;
 DO $$
 BEGIN
-	SET TRANSACTION READ ONLY;
 	PERFORM kafka.alter_rollup('by_kind', enabled => false);
 EXCEPTION WHEN OTHERS THEN
 	RAISE NOTICE '%: % %', sqlerrm, current_user, current_setting('search_path');
 END $$;
+RESET ROLE;
+DROP TRIGGER refuse ON kafka.stored_rollup;
+DROP FUNCTION refuse;
+SET ROLE regress_kafka_ann;
 -- Names there mean what they mean to the extension, whatever they mean here.
 CREATE TEMP TABLE stored_rollup (rollup_id int);
 CREATE FUNCTION evil(int, int) RETURNS boolean LANGUAGE plpgsql AS $$
