@@ -91,7 +91,7 @@ SELECT * FROM letters('later');
 -- No retry counts it, also when it was something else before
 SELECT * FROM kafka.retry_dead_letters('later');
 SELECT * FROM letters('later');
-SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:00'));
+SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:01'));
 SELECT kafka.prune('later');
 CREATE TEMPORARY TABLE before AS SELECT * FROM later;
 UPDATE kafka.stored_dead_letter SET value = replace(convert_from(value, 'UTF8'), '"bad"', '7')::bytea, retry_at = now()
@@ -117,7 +117,7 @@ SELECT pruned('later');
 SELECT o, status, message FROM letters('later') WHERE o >= 3;
 CALL kafka.run_rollups('later');
 SELECT * FROM later ORDER BY bucket, k;
-SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:00'));
+SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:01'));
 SELECT kafka.prune('later');
 SELECT * FROM later ORDER BY bucket, k;
 -- A test knows nothing of it
@@ -127,7 +127,7 @@ SELECT * FROM kafka.test_rollup('later', '[{"timestamp": "2024-05-01T10:00:00Z",
 SELECT kafka.seek_rollup('later', '{"0": 0, "1": 0}'::jsonb, true);
 SELECT kafka.alter_rollup('later', options := '{"retention": "15000 days"}');
 CALL kafka.run_rollups('later');
-SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:00'));
+SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:01'));
 SELECT kafka.prune('later', 0);
 SELECT kafka.prune('later', 2), pruned('later');
 SELECT k, bucket FROM later ORDER BY bucket, k;
@@ -139,7 +139,7 @@ SELECT o, stage, message FROM letters('later') WHERE o >= 9;
 -- What was begun is finished whatever the option says now
 SELECT kafka.prune('later') >= 0 AS finished;
 SELECT k, bucket, total FROM later ORDER BY bucket, k;
-SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:00'));
+SELECT kafka.alter_rollup('later', options := since('2024-05-01 12:00:01'));
 SELECT kafka.prune('later'), pruned('later');
 
 --

@@ -117,6 +117,7 @@ sub check_copy
 	is($copy->safe_psql($database, 'SELECT state FROM kafka.rollups'), 'RUNNING', "$what: not halted any more");
 	is($copy->safe_psql($database, "SELECT count(*) FROM kafka.rollup_runs WHERE event = 'take over'"),
 		1, "$what: a run row tells of it");
+	is($copy->safe_psql($database, $RESULT =~ s/parity/parity_live/r), truth(), "$what: the live view goes on, too");
 	$copy->safe_psql($database, "CALL kafka.run_rollups('parity')");
 	is($copy->safe_psql($database, $RESULT), truth(), "$what: goes on where the dump was made");
 	is($copy->safe_psql($database, 'SELECT count(*), count(DISTINCT id), sum(duplicates) FROM kafka.dead_letters, '
