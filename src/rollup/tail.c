@@ -131,6 +131,31 @@ find_positions(const KafkaTail *tail)
 	return positions;
 }
 
+/*
+ * Reads the rollup.  Relations are those of now, but their rows, and the
+ * positions, those of the snapshot.  When a rebuild has put another storage
+ * behind the view in between, the two have nothing to do with each other.
+ */
+static KafkaRollup *
+read_rollup(const char *name, Snapshot snapshot)
+{
+	KafkaRollup *rollup = kafka_tail_read_rollup(name, snapshot);
+	KafkaRollup *now = kafka_tail_read_rollup(name, NULL);
+
+	if (now == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("rollup \"%s\" does not exist", name)));
+	if (rollup == NULL || rollup->rollup_id != now->rollup_id ||
+		rollup->storage != now->storage)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("rollup \"%s\" was created or rebuilt after this "
+						"transaction took its snapshot",
+						name),
+				 errhint("Try the transaction again.")));
+	return rollup;
+}
+
 KafkaTail *
 kafka_tail_open(const char *rollup, Oid relid, Oid userid, Snapshot snapshot,
 				KafkaReader *reader)
@@ -142,10 +167,7 @@ kafka_tail_open(const char *rollup, Oid relid, Oid userid, Snapshot snapshot,
 		AllocSetContextCreate(tail->context, "Kafka rollup tail",
 							  ALLOCSET_DEFAULT_SIZES);
 	tail->snapshot = snapshot;
-	tail->rollup = kafka_tail_read_rollup(rollup, snapshot);
-	if (tail->rollup == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("rollup \"%s\" does not exist", rollup)));
+	tail->rollup = read_rollup(rollup, snapshot);
 	check_right(tail->rollup, userid);
 	check_source(tail->rollup, relid);
 	check_state(tail->rollup);

@@ -38,8 +38,9 @@ struct KafkaTail
  */
 
 /*
- * Reads a rollup by its exact name; NULL where there is none.  Only what
- * reading its tail needs is set; owner is InvalidOid where its view is gone.
+ * Reads a rollup by its exact name; NULL where there is none.  A NULL snapshot
+ * is one of now.  Only what reading its tail needs is set; owner is InvalidOid
+ * where its view is gone.
  */
 extern KafkaRollup *kafka_tail_read_rollup(const char *name,
 										   Snapshot snapshot);

@@ -224,6 +224,7 @@ read_rollup(const RowScan *scan)
 	rollup->name = get_text(scan, "name");
 	rollup->source = get_oid(scan, "source");
 	rollup->relation = get_oid(scan, "relation");
+	rollup->storage = get_oid(scan, "storage");
 	rollup->owner = get_owner(rollup->relation);
 	rollup->has_late_limit =
 		get_interval(scan, "late_limit", &rollup->late_limit);

@@ -273,6 +273,12 @@ SET kafka_fdw.max_scan_bytes = 100;
 TABLE long_live;
 CALL kafka.run_rollups('long');
 RESET kafka_fdw.max_scan_bytes;
+-- Made anew, or rebuilt, after the snapshot was taken
+BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+SELECT sum(messages) FROM r_live;
+\! psql -Xqtd "$database" -c "SELECT kafka.drop_rollup('long')" -c "SET search_path = live" -c "SELECT kafka.create_rollup('long', 'SELECT count(*) FROM two')"
+TABLE long_live;
+ROLLBACK;
 -- A pause is none of this.
 SELECT kafka.alter_rollup('long', enabled := false);
 TABLE long_live;
