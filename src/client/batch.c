@@ -167,8 +167,7 @@ reserve_bytes(KafkaBatch *batch, size_t length)
 void *
 kafka_batch_reserve(KafkaBatch *batch, size_t size)
 {
-	return (void *) MAXALIGN(
-		reserve_bytes(batch, size + MAXIMUM_ALIGNOF - 1));
+	return (void *) MAXALIGN(reserve_bytes(batch, size + MAXIMUM_ALIGNOF - 1));
 }
 
 /* The batch's own copy of a topic's name. */

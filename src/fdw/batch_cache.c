@@ -420,8 +420,9 @@ bind_reader(KafkaCacheReader *reader)
 	if (table->rows == NULL || !has_columns(table, reader))
 		make_layout(reader->scan, table);
 	for (int i = 0; i < reader->ncolumns; i++)
-		reader->columns[i] =
-			reader->attnums[i] == 0 ? -1 : table->column_of[reader->attnums[i]];
+		reader->columns[i] = reader->attnums[i] == 0
+								 ? -1
+								 : table->column_of[reader->attnums[i]];
 	reader->decoder = NULL;
 	reader->version = table->version;
 }
@@ -444,8 +445,7 @@ set_columns(KafkaCacheReader *reader, const List *attnums)
 
 		if (kind == COLUMN_OWN)
 			return false;
-		reader->attnums[reader->ncolumns++] =
-			kind == COLUMN_NULL ? 0 : attnum;
+		reader->attnums[reader->ncolumns++] = kind == COLUMN_NULL ? 0 : attnum;
 	}
 	return true;
 }

@@ -184,9 +184,10 @@ end_done(const Follow *follow, KafkaLane *lane)
 	TimestampTz now = GetCurrentTimestamp();
 
 	lane->pause_ms = 0;
-	if (is_past(lane->pruned_at, PRUNE_INTERVAL_MS))
+	kafka_lane_forget_failure(lane);
+	if (lane->must_prune || is_past(lane->pruned_at, PRUNE_INTERVAL_MS))
 	{
-		kafka_lane_finish(lane, now);
+		kafka_lane_finish(lane, TimestampTzPlusMilliseconds(now, TURN_MS));
 		if (lane->state == KAFKA_LANE_FAILED)
 		{
 			pause_lane(follow, lane);
@@ -365,6 +366,36 @@ prepare_lanes(List *lanes)
 	kafka_lanes_place(lanes);
 }
 
+/* Has it failed when it was last tried? */
+static bool
+is_paused(List *group)
+{
+	return ((const KafkaLane *) linitial(group))->pause_ms > 0;
+}
+
+/*
+ * Groups whose brokers did not answer last time come last: when they do not
+ * this time either, the others have had their turn before the wait.
+ */
+static List *
+put_paused_last(List *groups)
+{
+	List *first = NIL;
+	List *last = NIL;
+	ListCell *cell;
+
+	foreach(cell, groups)
+	{
+		List *group = lfirst(cell);
+
+		if (is_paused(group))
+			last = lappend(last, group);
+		else
+			first = lappend(first, group);
+	}
+	return list_concat(first, last);
+}
+
 /* A turn of each of the groups of lanes that are due. */
 static void
 take_turns(Follow *follow, List *lanes, TimestampTz next)
@@ -373,7 +404,7 @@ take_turns(Follow *follow, List *lanes, TimestampTz next)
 	ListCell *cell;
 
 	prepare_lanes(lanes);
-	groups = kafka_lanes_divide(lanes);
+	groups = put_paused_last(kafka_lanes_divide(lanes));
 	foreach(cell, groups)
 	{
 		List *group = lfirst(cell);

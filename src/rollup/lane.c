@@ -79,17 +79,17 @@ free_failure(KafkaRunFailure *failure)
 	pfree(failure);
 }
 
-/* Of a rollup that fails again and again the last failure is told. */
-static void
-forget_failure(KafkaRun *run, int32 rollup_id)
+void
+kafka_lane_forget_failure(KafkaLane *lane)
 {
+	KafkaRun *run = lane->run;
 	ListCell *cell;
 
 	foreach(cell, run->failures)
 	{
 		KafkaRunFailure *failure = lfirst(cell);
 
-		if (failure->rollup_id != rollup_id)
+		if (failure->rollup_id != lane->rollup_id)
 			continue;
 		run->failures = foreach_delete_current(run->failures, cell);
 		free_failure(failure);
@@ -112,7 +112,9 @@ add_failure(KafkaLane *lane, int sqlerrcode, const char *message,
 	failure->detail = detail ? pstrdup(detail) : NULL;
 	failure->hint = hint ? pstrdup(hint) : NULL;
 	failure->context = context ? pstrdup(context) : NULL;
-	forget_failure(run, lane->rollup_id);
+
+	/* Of a rollup that fails again and again the last failure is told. */
+	kafka_lane_forget_failure(lane);
 	run->failures = lappend(run->failures, failure);
 	MemoryContextSwitchTo(caller);
 }

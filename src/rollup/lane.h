@@ -81,6 +81,8 @@ typedef struct KafkaLane
 	int64 budget_ms; /* likewise, what it may take */
 	int64 last_ms;   /* what its last batch took; -1 before */
 	int64 slow_rows; /* of the batch that took too long, 0 for none */
+	int prune_rows;  /* to be removed at a time; 0 before the first */
+	bool must_prune; /* there is more to be removed than was */
 
 	/* While following: see follow.c */
 	TimestampTz due;
@@ -125,6 +127,9 @@ extern void kafka_lanes_fail(List *lanes, ErrorData *error);
 /* The rollup does not run, for a reason that is in its row. */
 extern void kafka_lane_add_stop(KafkaLane *lane, const char *predicate,
 								const char *reason, const char *hint);
+
+/* It works again: what it failed of before is not told at the end. */
+extern void kafka_lane_forget_failure(KafkaLane *lane);
 
 /* See the comment there: was the whole run cancelled? */
 extern bool kafka_lane_ends_run(const ErrorData *error);

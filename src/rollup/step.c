@@ -44,7 +44,13 @@
 #define COMMIT_INTERVAL_MS 1000
 #define SKETCH_COMMIT_INTERVAL_MS 10000
 
+/*
+ * So many rows are removed at a time at most; less where that takes longer than
+ * others can wait, such as with triggers.
+ */
 #define PRUNE_MAX_ROWS 10000
+#define PRUNE_MIN_ROWS 100
+#define PRUNE_FACTOR 10
 
 /* ----------------------------------------------------------------
  * What becomes of a rollup
@@ -522,24 +528,47 @@ prune(KafkaLane *lane)
 {
 	lane->state = KAFKA_LANE_DONE;
 	if (kafka_lane_read_rollup(lane) &&
-		kafka_prune_rollup(lane->rollup, PRUNE_MAX_ROWS) == PRUNE_MAX_ROWS)
+		kafka_prune_rollup(lane->rollup, lane->prune_rows) == lane->prune_rows)
 		lane->state = KAFKA_LANE_AGAIN;
+}
+
+/*
+ * Removes some rows.  What took too long was undone, and has to be tried with
+ * less: else the rollup would keep for ever what it must not.
+ */
+static void
+prune_some(KafkaLane *lane)
+{
+	bool others_wait = lane->run->nlanes > 1;
+	TimestampTz start = GetCurrentTimestamp();
+
+	if (lane->prune_rows == 0)
+		lane->prune_rows = PRUNE_MAX_ROWS;
+	kafka_lane_step(lane, prune, others_wait ? KAFKA_LANE_BUDGET_MS : 0);
+	if (lane->state == KAFKA_LANE_SLOW && lane->prune_rows > PRUNE_MIN_ROWS)
+	{
+		lane->prune_rows =
+			Max(lane->prune_rows / PRUNE_FACTOR, PRUNE_MIN_ROWS);
+		lane->state = KAFKA_LANE_AGAIN;
+	}
+	else if (lane->state == KAFKA_LANE_AGAIN &&
+			 !TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
+										 KAFKA_LANE_BUDGET_MS / PRUNE_FACTOR))
+		lane->prune_rows = Min(2 * lane->prune_rows, PRUNE_MAX_ROWS);
 }
 
 void
 kafka_lane_finish(KafkaLane *lane, TimestampTz deadline)
 {
-	bool others_wait = lane->run->nlanes > 1;
-
 	lane->is_quiet = true;
 	do
-	{
-		kafka_lane_step(lane, prune, others_wait ? KAFKA_LANE_BUDGET_MS : 0);
-	} while (lane->state == KAFKA_LANE_AGAIN &&
-			 GetCurrentTimestamp() < deadline);
+		prune_some(lane);
+	while (lane->state == KAFKA_LANE_AGAIN &&
+		   GetCurrentTimestamp() < deadline);
 
-	/* What is left over here is the next run's. */
+	/* What is left over here is the next turn's, or the next run's. */
 	lane->is_quiet = false;
+	lane->must_prune = lane->state == KAFKA_LANE_AGAIN;
 	if (lane->state != KAFKA_LANE_FAILED)
 		lane->state = KAFKA_LANE_DONE;
 	lane->pruned_at = GetCurrentTimestamp();

@@ -154,7 +154,9 @@ end_lanes(List *lanes, TimestampTz deadline)
 			continue;
 		}
 		if (lane->state == KAFKA_LANE_DONE)
-			kafka_lane_finish(lane, deadline);
+			kafka_lane_finish(lane,
+							  kafka_run_share_of_time(deadline, 1,
+													  lane->run->nlanes));
 		kafka_lane_destroy(lane);
 	}
 	return rest;
