@@ -11,9 +11,9 @@
  *
  * The flag of a cancel does not say who has set it.  When it was set before
  * ours was due, it is not ours; statement_timeout, which the server looks at
- * first, is known by its being over.  A user's cancel that comes between our
- * timeout and the next look at the flag is lost: that is as long as the
- * code that is cancelled does not look.  Code that catches the error is
+ * first, is known by its being over.  A user's cancel may come while the code
+ * that is cancelled does not look at the flag yet, or is being undone: so
+ * meanwhile the signal that brings it is noted.  Code that catches the error is
  * cancelled again when as much time has passed once more.
  *
  * IDENTIFICATION
@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "rollup/lane.h"
 #include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -33,6 +34,8 @@ static TimeoutId budget_timeout;
 static bool is_running = false;
 static bool statement_timeout_runs;
 static volatile sig_atomic_t is_spent = false;
+static volatile sig_atomic_t is_cancelled = false;       /* by a user */
+static pqsigfunc handle_cancel = StatementCancelHandler; /* without us */
 
 /* Runs in the handler of a signal. */
 static void
@@ -44,6 +47,15 @@ note_spent(void)
 	InterruptPending = true;
 	QueryCancelPending = true;
 	SetLatch(MyLatch);
+}
+
+/* A handler of SIGINT, before the one that there is. */
+static void
+note_cancel(SIGNAL_ARGS)
+{
+	is_cancelled = true;
+	if (handle_cancel != SIG_DFL && handle_cancel != SIG_IGN)
+		handle_cancel(postgres_signal_arg);
 }
 
 void
@@ -60,6 +72,9 @@ kafka_budget_begin(int64 budget_ms)
 		registered = true;
 	}
 	statement_timeout_runs = get_timeout_active(STATEMENT_TIMEOUT);
+	is_cancelled = false;
+	if (!is_running) /* else an error kept us from the end */
+		handle_cancel = pqsignal(SIGINT, note_cancel);
 	is_running = true;
 	budget_ms = Min(budget_ms, PG_INT32_MAX / 2);
 	enable_timeout_every(budget_timeout,
@@ -72,11 +87,16 @@ bool
 kafka_budget_end(void)
 {
 	if (is_running)
+	{
 		disable_timeout(budget_timeout, false);
+		pqsignal(SIGINT, handle_cancel);
+	}
 	is_running = false;
 	if (!is_spent)
 		return false;
 	is_spent = false;
+	if (is_cancelled)
+		return false;
 	if (statement_timeout_runs && !get_timeout_active(STATEMENT_TIMEOUT))
 		return false;
 

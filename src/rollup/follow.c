@@ -44,6 +44,9 @@
 #define MIN_PAUSE_MS 1000
 #define MAX_PAUSE_MS 30000
 
+/* What a try may take, as a part of the pause before it. */
+#define PAUSE_SHARE 4
+
 /* What a turn may take before others have theirs. */
 #define TURN_MS 300
 
@@ -184,6 +187,7 @@ end_done(const Follow *follow, KafkaLane *lane)
 	TimestampTz now = GetCurrentTimestamp();
 
 	lane->pause_ms = 0;
+	lane->is_stuck = false;
 	kafka_lane_forget_failure(lane);
 	if (lane->must_prune || is_past(lane->pruned_at, PRUNE_INTERVAL_MS))
 	{
@@ -210,7 +214,8 @@ end_done(const Follow *follow, KafkaLane *lane)
 
 /*
  * It goes on with half of what was too much.  When that cannot be less, or was
- * not a batch, it waits for something.
+ * not a batch, it waits for something, or needs longer: it may take a part of
+ * the pauses, so that the others have most of the time.
  */
 static void
 slow_down(const Follow *follow, KafkaLane *lane)
@@ -219,13 +224,14 @@ slow_down(const Follow *follow, KafkaLane *lane)
 
 	lane->slow_rows = 0;
 	lane->is_slow = true;
-	lane->budget_ms = KAFKA_LANE_BUDGET_MS;
+	lane->is_stuck = rows <= 1;
 	if (rows > 1)
 	{
 		lane->max_rows = rows / 2;
 		lane->pause_ms = 0;
 	}
 	pause_lane(follow, lane);
+	lane->budget_ms = Max(KAFKA_LANE_BUDGET_MS, lane->pause_ms / PAUSE_SHARE);
 }
 
 /* Says when the lane is due next; false where it is not any more. */
@@ -240,6 +246,7 @@ end_lane(const Follow *follow, KafkaLane *lane)
 			end_done(follow, lane);
 			return true;
 		case KAFKA_LANE_FAILED:
+			lane->is_stuck = false;
 			pause_lane(follow, lane);
 			return true;
 		case KAFKA_LANE_SLOW:
@@ -366,34 +373,43 @@ prepare_lanes(List *lanes)
 	kafka_lanes_place(lanes);
 }
 
-/* Has it failed when it was last tried? */
+/* Have all of its lanes failed when they were last tried? */
 static bool
-is_paused(List *group)
+has_failed(List *group)
 {
-	return ((const KafkaLane *) linitial(group))->pause_ms > 0;
+	ListCell *cell;
+
+	foreach(cell, group)
+	{
+		if (((const KafkaLane *) lfirst(cell))->pause_ms == 0)
+			return false;
+	}
+	return true;
 }
 
 /*
- * Groups whose brokers did not answer last time come last: when they do not
- * this time either, the others have had their turn before the wait.
+ * The groups for a round.  Where a broker does not answer, each try takes as
+ * long as the server's connect_timeout, and all others wait.  So of those that
+ * failed last time there is one in a round, after the others; the rest stay
+ * due.
  */
 static List *
-put_paused_last(List *groups)
+choose_groups(List *groups)
 {
-	List *first = NIL;
-	List *last = NIL;
+	List *chosen = NIL;
+	List *failed = NIL;
 	ListCell *cell;
 
 	foreach(cell, groups)
 	{
 		List *group = lfirst(cell);
 
-		if (is_paused(group))
-			last = lappend(last, group);
-		else
-			first = lappend(first, group);
+		if (!has_failed(group))
+			chosen = lappend(chosen, group);
+		else if (failed == NIL)
+			failed = group;
 	}
-	return list_concat(first, last);
+	return failed == NIL ? chosen : lappend(chosen, failed);
 }
 
 /* A turn of each of the groups of lanes that are due. */
@@ -404,7 +420,7 @@ take_turns(Follow *follow, List *lanes, TimestampTz next)
 	ListCell *cell;
 
 	prepare_lanes(lanes);
-	groups = put_paused_last(kafka_lanes_divide(lanes));
+	groups = choose_groups(kafka_lanes_divide(lanes));
 	foreach(cell, groups)
 	{
 		List *group = lfirst(cell);
@@ -445,16 +461,25 @@ wait_until(TimestampTz time)
 	}
 }
 
-/* The end of the call is not an end of turns: the last offsets are mirrored. */
+/*
+ * The end of the call is not an end of turns: the last offsets are mirrored,
+ * and it is told which rollups do not get on.
+ */
 static void
-mirror_last(const Follow *follow)
+end_call(const Follow *follow)
 {
 	ListCell *cell;
 
 	foreach(cell, follow->lanes)
 	{
-		const KafkaLane *lane = lfirst(cell);
+		KafkaLane *lane = lfirst(cell);
 
+		if (lane->is_stuck)
+			kafka_lane_add_stop(
+				lane, "did not get on",
+				"It takes longer than others can wait.",
+				"Is its table locked? Else run it by itself, once: "
+				"CALL kafka.run_rollups() with its name.");
 		if (lane->rollup && lane->positions)
 			kafka_mirror_positions(lane->rollup, lane->positions);
 	}
@@ -480,7 +505,7 @@ follow_all(Follow *follow)
 			wait_until(next);
 		MemoryContextReset(follow->context);
 	}
-	mirror_last(follow);
+	end_call(follow);
 }
 
 void

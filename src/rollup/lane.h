@@ -90,6 +90,7 @@ typedef struct KafkaLane
 	TimestampTz pruned_at;
 	int64 interval_ms; /* from commit to commit */
 	int64 pause_ms;    /* after the last failure, 0 for none */
+	bool is_stuck;     /* a single message takes longer than it may */
 } KafkaLane;
 
 /* ----------------------------------------------------------------

@@ -186,6 +186,22 @@ choose_rows(const KafkaRollup *rollup, const BucketRange *range, int max_rows,
 	return places;
 }
 
+/* Is a row still there that was to be removed?  Somebody may have done it. */
+static bool
+has_rows(const KafkaRollup *rollup, Datum places)
+{
+	Oid types[] = {TIDARRAYOID};
+	int level = kafka_catalog_go_first();
+
+	(void) SPI_execute_with_args(psprintf("SELECT FROM %s AS s "
+										  "WHERE s.ctid = ANY ($1) LIMIT 1",
+										  quote_storage(rollup)),
+								 lengthof(types), types, &places, NULL, false,
+								 0);
+	AtEOXact_GUC(false, level);
+	return SPI_processed > 0;
+}
+
 /* Removes rows; the number, and in *last the last bucket that was one's. */
 static int64
 delete_rows(const KafkaRollup *rollup, const BucketRange *range, int max_rows,
@@ -205,7 +221,7 @@ delete_rows(const KafkaRollup *rollup, const BucketRange *range, int max_rows,
 								 lengthof(types), types, &places, NULL, false,
 								 0);
 	AtEOXact_GUC(false, level);
-	if ((int64) SPI_processed != count)
+	if ((int64) SPI_processed != count && has_rows(rollup, places))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rows of old buckets of rollup \"%s\" cannot be "

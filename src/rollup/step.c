@@ -49,7 +49,6 @@
  * others can wait, such as with triggers.
  */
 #define PRUNE_MAX_ROWS 10000
-#define PRUNE_MIN_ROWS 100
 #define PRUNE_FACTOR 10
 
 /* ----------------------------------------------------------------
@@ -545,10 +544,9 @@ prune_some(KafkaLane *lane)
 	if (lane->prune_rows == 0)
 		lane->prune_rows = PRUNE_MAX_ROWS;
 	kafka_lane_step(lane, prune, others_wait ? KAFKA_LANE_BUDGET_MS : 0);
-	if (lane->state == KAFKA_LANE_SLOW && lane->prune_rows > PRUNE_MIN_ROWS)
+	if (lane->state == KAFKA_LANE_SLOW && lane->prune_rows > 1)
 	{
-		lane->prune_rows =
-			Max(lane->prune_rows / PRUNE_FACTOR, PRUNE_MIN_ROWS);
+		lane->prune_rows = Max(lane->prune_rows / PRUNE_FACTOR, 1);
 		lane->state = KAFKA_LANE_AGAIN;
 	}
 	else if (lane->state == KAFKA_LANE_AGAIN &&

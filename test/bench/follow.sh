@@ -16,7 +16,7 @@ GOAL_MEDIAN=1000ms
 GOAL_P99=2000ms
 # Of the hour: WAL of one update of each group met a commit, and tables that are
 # vacuumed in time.
-GOAL_SOAK_WAL_MB=600
+GOAL_SOAK_WAL_MB=1000
 GOAL_SOAK_BLOAT=3
 
 paced_sql()

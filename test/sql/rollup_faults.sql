@@ -4,6 +4,7 @@
 -- rollup_faults.feed makes the topics.
 --
 \getenv brokers KAFKA_BROKERS
+SET kafka_fdw.progress_interval = 0;
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO';
 CREATE SERVER rollup_faults FOREIGN DATA WRAPPER kafka_fdw OPTIONS (brokers :'brokers');

@@ -4,6 +4,7 @@
 # cancel and terminate act at once; killed at any time, it is exactly once.
 use strict;
 use warnings;
+use POSIX qw(mkfifo);
 use Test::More;
 use Time::HiRes qw(time usleep);
 use KafkaFdw::Broker;
@@ -15,6 +16,9 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 my $START_MS = 1_700_000_000_000;
 my $MESSAGES = 30;
 my $KILLS = 5;
+
+# What a rollup may take while others wait: KAFKA_LANE_BUDGET_MS
+my $BUDGET_S = 2;
 
 # How late a cancel may be, on a busy machine
 my $SLACK_S = 1;
@@ -231,9 +235,13 @@ create_function('refuse', '');
 await_all('failing', 'events');
 is(rollup_value($node, 'failing', 'state'), 'RUNNING', 'it works again');
 is(positions($node, 'failing'), positions($node, 'one'), 'and has met the others');
+is($session->result->{error}, '', 'at the end the call says nothing of it');
+create_function('refuse', q(RAISE undefined_table USING MESSAGE = 'nothing goes';));
+produce('events', 10);
+$session->send(q(CALL kafka.run_rollups(follow => true, max_time => '1 s')));
 $result = $session->result;
-is($result->{sqlstate}, '42P01', 'at the end the call tells that something failed');
-like($result->{error}, qr/rollup "failing": nothing goes/, 'and what');
+is($result->{sqlstate}, '42P01', 'one that fails to the end is told');
+like($result->{error}, qr/rollup "failing": nothing goes/, 'with the error');
 $session->quit;
 query(q(SELECT kafka.drop_rollup('failing')));
 
@@ -274,6 +282,66 @@ $control->run('COMMIT');
 await_all('quick', 'others');
 pass('one that waits for a lock keeps the others not, and goes on after');
 stop($session, 'with several');
+
+# One waits for a lock for all of a call.
+$control->run('BEGIN');
+$control->run('SELECT * FROM _quick_g1 FOR UPDATE');
+produce('others', 1);
+$session = follow(max_time => '6 s');
+$result = $session->result;
+is($result->{sqlstate}, '55000', 'one that does not get on is told');
+like($result->{error}, qr/rollup "quick" did not get on/, 'by its name');
+$session->quit;
+$control->run('COMMIT');
+
+# A cancel comes while one has been too slow already, and cannot be stopped.
+my $gate = $node->data_dir . '/gate';
+
+mkfifo($gate, 0600) or die "could not make $gate: $!";
+create_function('enter', q(PERFORM set_config('application_name', 'at the gate', false), pg_read_file('gate') WHERE $1 = 0;));
+create_rollup($node, 'entering', 'SELECT count(*) AS c, sum(enter(n)) AS s FROM others', options => q('{"follow": true}'));
+$session = follow(max_time => '30 s');
+wait_until(sub { $control->value('SELECT application_name FROM pg_stat_activity WHERE pid = ' . $session->pid) eq 'at the gate' }, 'it is there');
+usleep(1_000_000 * ($BUDGET_S + 0.5));
+$control->value('SELECT pg_cancel_backend(' . $session->pid . ')');
+open(my $writer, '>', $gate) or die "could not open $gate: $!";
+close($writer);
+$result = $session->result;
+is($result->{sqlstate}, '57014', 'a cancel that comes when a budget is spent is told');
+$session->quit;
+query(q(SELECT kafka.drop_rollup('entering')));
+
+#
+# A server that is away: its connect_timeout is waited for once, not once for
+# each of its topics, between the turns of others
+#
+create_server($node, 'away', $broker, connect_timeout => '3 s');
+for (1 .. 3)
+{
+	$broker->feed("create-topic away$_\n");
+	create_table($node, "away$_", 'away', 'n bigint, k int', topic => "away$_", format => 'json');
+	create_followed("far$_", "away$_", '100 ms');
+}
+query(q(ALTER SERVER away OPTIONS (SET brokers '127.0.0.1:1')));
+$session = follow(max_time => '10 min');
+for my $name (map { "far$_" } 1 .. 3)
+{
+	wait_until(sub { $control->value("SELECT state FROM kafka.rollups WHERE name = '$name'") eq 'FAILING' }, "$name has failed");
+}
+my $longest = 0;
+
+for (1 .. 6)
+{
+	produce('events', 10);
+	my $took = await_all('one', 'events');
+
+	$longest = $took if $took > $longest;
+	usleep(1_000_000);
+}
+note sprintf 'connect_timeout 3 s, three topics: others waited %.1f s at most', $longest;
+cmp_ok($longest, '<', 5, 'others wait for one of three topics at a time');
+stop($session, 'while a server is away');
+query(qq(SELECT kafka.drop_rollup('far$_'))) for 1 .. 3;
 
 #
 # Two calls at once

@@ -257,6 +257,62 @@ for my $kill (1 .. $LEDGER_KILLS)
 	is(positions($node, 'short'), $ledger->ends, 'which comes to the end');
 }
 
+#
+# Removing rows takes longer than others can wait; and one call follows
+#
+$broker->feed("create-topic aged\n");
+$broker->feed("generate aged count=12000 time=2024-05-01T10:00:00Z value='{\"k\": {n}, \"n\": 1}'\n");
+$broker->feed("generate aged count=1 time=now value='{\"k\": 1, \"n\": 1}'\n");
+create_table($node, 'aged_topic', 'logs', $COLUMNS, topic => 'aged', format => 'json');
+
+sub create_aged
+{
+	my ($name, $options) = @_;
+
+	create_rollup($node, $name,
+		"SELECT k, date_bin('1 hour', ts, timestamptz '2000-01-01') AS bucket, count(*) AS n FROM aged_topic GROUP BY 1, 2",
+		options => "'{$options}'");
+	return;
+}
+
+sub count_aged { my ($name) = @_; return query("SELECT count(*) FROM $name WHERE bucket < '2025-01-01'") }
+
+create_aged('aged', '"retention": "5 days"');
+create_rollup($node, 'beside', 'SELECT count(*) AS n FROM aged_topic');
+query(<<'EOF');
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.0004); RETURN OLD; END $$;
+CREATE TRIGGER dawdle BEFORE DELETE ON _aged_g1 FOR EACH ROW EXECUTE FUNCTION dawdle();
+EOF
+query(q(CALL kafka.run_rollups(max_time => '10 min')));
+is(count_aged('aged'), 0, 'rows of which ten thousand take too long are removed some at a time');
+query(q(SELECT kafka.drop_rollup('aged')));
+
+create_aged('aged', '"retention": "30000 days", "follow": true, "commit_interval": "100 ms"');
+run_rollup($node, 'aged');
+is(count_aged('aged'), 12000, 'twelve thousand old rows');
+query(q(SELECT kafka.alter_rollup('aged', options := '{"retention": "5 days"}')));
+query(q(CALL kafka.run_rollups(follow => true, max_time => '5 s')));
+is(count_aged('aged'), 0, 'a call that follows removes all of them, not some each minute');
+query(q(SELECT kafka.drop_rollup('aged')));
+
+# Somebody erases a row that is being removed.
+create_aged('aged', '"retention": "30000 days"');
+run_rollup($node, 'aged');
+query(q(SELECT kafka.alter_rollup('aged', options := '{"retention": "5 days"}')));
+{
+	my ($session, $other) = map { KafkaFdw::Session->new($node) } 1 .. 2;
+
+	$other->run('BEGIN');
+	$other->run('DELETE FROM _aged_g1 WHERE k = 17');
+	$session->send(q(CALL kafka.run_rollups('aged')));
+	$other->await_state($session, wait_event_type => 'Lock');
+	$other->run('COMMIT');
+	is($session->result->{error}, '', 'a row that somebody else erases meanwhile is no error');
+	is(count_aged('aged'), 0, 'and the others are removed');
+	$_->quit for $session, $other;
+}
+query(qq(SELECT kafka.drop_rollup('$_'))) for qw(aged beside);
+
 # By hand, beside a run
 for (1 .. 5)
 {
