@@ -90,6 +90,7 @@ OBJS = \
 	src/rollup/isolate.o \
 	src/rollup/job.o \
 	src/rollup/join.o \
+	src/rollup/keep.o \
 	src/rollup/key.o \
 	src/rollup/lag.o \
 	src/rollup/lane.o \

@@ -173,6 +173,8 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 	SPI_connect();
 	rollup =
 		kafka_rollup_get_locked(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	if (!PG_ARGISNULL(2) || !PG_ARGISNULL(3))
+		kafka_shadow_refuse(rollup);
 	if (!PG_ARGISNULL(3))
 		change_options(rollup, PG_GETARG_JSONB_P(3));
 	if (!PG_ARGISNULL(1))
@@ -279,7 +281,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
-	kafka_shadow_drop_of(rollup);
+	kafka_shadow_drop_of(rollup, cascade);
 	kafka_rollup_check_droppable(rollup);
 	relations = lock_relations(rollup);
 	drop_relations(relations, true, cascade);

@@ -36,9 +36,6 @@
 
 KAFKA_SQL_FUNCTION(kafka_create_rollup);
 
-/* The longest of what is added to the name: _<name>_checks. */
-#define LONGEST_AFFIX (sizeof("__checks") - 1)
-
 typedef enum CreateArgument
 {
 	ARGUMENT_NAME,
@@ -119,12 +116,13 @@ choose_schema(NewRollup *new, const char *text)
 						errmsg("rollups cannot be temporary")));
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_SCHEMA, new->place.schema);
-	if (strlen(new->place.name) + LONGEST_AFFIX >= NAMEDATALEN)
+	if (strlen(new->place.name) + KAFKA_ROLLUP_LONGEST_AFFIX >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("name of rollup \"%s\" is too long", new->place.name),
 				 errdetail("It can have %d bytes.",
-						   (int) (NAMEDATALEN - 1 - LONGEST_AFFIX))));
+						   (int) (NAMEDATALEN - 1 -
+								  KAFKA_ROLLUP_LONGEST_AFFIX))));
 }
 
 static void

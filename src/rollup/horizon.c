@@ -123,6 +123,8 @@ start_position(KafkaNewShadow *new, KafkaRollupReader *reader,
 		position->next_offset = Min(position->next_offset, latest);
 		position->lost_messages = latest - old->next_offset;
 	}
+	else
+		position->next_offset = part->start;
 	if (position->next_offset == 0)
 		return;
 	new->is_cut = true;
@@ -354,6 +356,28 @@ tell_kept(const KafkaNewShadow *new, TimestampTz valid_from,
 					 : 0));
 }
 
+/*
+ * The keys of what is kept, so that messages that repeat it do not count.  A
+ * message that has its own key here is one that the shadow reads, and of a kept
+ * bucket: it is a repeat in the shadow, whose rows of these are dropped.
+ */
+static void
+copy_keys(const KafkaNewShadow *new)
+{
+	static const Oid types[] = {INT4OID, INT4OID, TIMESTAMPTZOID};
+	Datum values[] = {Int32GetDatum(new->rollup->rollup_id),
+					  Int32GetDatum(new->rollup_id),
+					  TimestampTzGetDatum(new->horizon)};
+
+	if (new->rollup->options.unique_key == NULL)
+		return;
+	kafka_catalog_execute(
+		"INSERT INTO kafka.stored_key (rollup_id, key_hash, seen_at, newest)"
+		" SELECT $2, key_hash, seen_at, newest FROM kafka.stored_key"
+		" WHERE rollup_id = $1 AND seen_at < $3",
+		lengthof(types), types, values, NULL);
+}
+
 /* The old query is only looked at here, since it may be what is wrong. */
 void
 kafka_horizon_decide_kept(KafkaNewShadow *new)
@@ -384,5 +408,7 @@ kafka_horizon_decide_kept(KafkaNewShadow *new)
 						  "   SET valid_from = $2, keep_before = $3"
 						  " WHERE rollup_id = $1",
 						  lengthof(types), types, values, nulls);
+	if (new->keeps)
+		copy_keys(new);
 	tell_kept(new, valid_from, old);
 }

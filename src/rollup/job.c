@@ -33,8 +33,20 @@
 /* How pg_cron connects by default. */
 #define DEFAULT_HOST "localhost"
 
-#define ALTER_JOB_SIGNATURE \
-	"cron.alter_job(bigint,text,text,text,text,boolean)"
+/* What only superusers may by default. */
+#define MAY_ALTER_JOBS                          \
+	"SELECT pg_catalog.has_function_privilege(" \
+	"  'cron.alter_job(bigint,text,text,text,text,boolean)', 'EXECUTE')"
+
+/* What everybody may by default. */
+#define MAY_HAVE_JOBS                                              \
+	"SELECT pg_catalog.has_table_privilege('cron.job', 'SELECT') " \
+	"AND pg_catalog.has_function_privilege("                       \
+	"  'cron.schedule(text,text,text)', 'EXECUTE') "               \
+	"AND pg_catalog.has_function_privilege("                       \
+	"  'cron.unschedule(bigint)', 'EXECUTE')"
+#define MAY_SEE_RUNS \
+	"SELECT pg_catalog.has_table_privilege('cron.job_run_details', 'SELECT')"
 
 /* ----------------------------------------------------------------
  * What is installed
@@ -84,6 +96,45 @@ kafka_job_get_install_hint(void)
 					kafka_job_has_pg_cron()
 						? ""
 						: ", then CREATE EXTENSION pg_cron");
+}
+
+/* ----------------------------------------------------------------
+ * As a role
+ * ----------------------------------------------------------------
+ */
+
+/* Runs one fixed statement as a role; results are in SPI_tuptable. */
+static uint64
+execute_as(Oid role, const char *sql, int nargs, Oid *types, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	KafkaUserSwitch saved;
+	uint64 processed;
+	int result;
+
+	kafka_catalog_become(&saved, role, NULL);
+	result = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+	processed = SPI_processed;
+	kafka_catalog_restore_user(&saved);
+	MemoryContextSwitchTo(context);
+	if (result < 0) /* cannot happen: a statement of ours that SPI refuses */
+		elog(ERROR, "could not execute \"%s\": %s", sql,
+			 SPI_result_code_string(result));
+	return processed;
+}
+
+/* Asks something that is true, false or NULL, which counts as false. */
+static bool
+ask_as(Oid role, const char *sql)
+{
+	bool isnull;
+	bool result;
+
+	(void) execute_as(role, sql, 0, NULL, NULL);
+	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return !isnull && result;
 }
 
 /* ----------------------------------------------------------------
@@ -168,6 +219,14 @@ kafka_job_find_obstacle(Oid role)
 									  name),
 							 psprintf("GRANT USAGE ON SCHEMA cron TO %s.",
 									  quote_identifier(name)));
+	if (!ask_as(role, MAY_HAVE_JOBS))
+		return make_obstacle(
+			ERRCODE_INSUFFICIENT_PRIVILEGE,
+			psprintf("role \"%s\" may not use the jobs of pg_cron", name),
+			psprintf("GRANT SELECT ON cron.job TO %s; GRANT EXECUTE ON "
+					 "FUNCTION cron.schedule(text, text, text), "
+					 "cron.unschedule(bigint) TO %s.",
+					 quote_identifier(name), quote_identifier(name)));
 	return NULL;
 }
 
@@ -175,26 +234,6 @@ kafka_job_find_obstacle(Oid role)
  * Jobs
  * ----------------------------------------------------------------
  */
-
-/* Runs one fixed statement as a role; results are in SPI_tuptable. */
-static uint64
-execute_as(Oid role, const char *sql, int nargs, Oid *types, Datum *values)
-{
-	MemoryContext context = CurrentMemoryContext;
-	KafkaUserSwitch saved;
-	uint64 processed;
-	int result;
-
-	kafka_catalog_become(&saved, role, NULL);
-	result = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
-	processed = SPI_processed;
-	kafka_catalog_restore_user(&saved);
-	MemoryContextSwitchTo(context);
-	if (result < 0) /* cannot happen: a statement of ours that SPI refuses */
-		elog(ERROR, "could not execute \"%s\": %s", sql,
-			 SPI_result_code_string(result));
-	return processed;
-}
 
 /* A column of the first row as text, palloc'd; NULL for null. */
 static char *
@@ -249,6 +288,8 @@ kafka_job_find_run(Oid role, int64 id)
 	KafkaJobRun *run = NULL;
 	bool isnull;
 
+	if (!ask_as(role, MAY_SEE_RUNS))
+		return NULL;
 	if (execute_as(role,
 				   "SELECT status, return_message, start_time"
 				   "  FROM cron.job_run_details"
@@ -314,17 +355,8 @@ kafka_job_set_active(Oid role, int64 id, bool active)
 {
 	Oid types[] = {INT8OID, BOOLOID};
 	Datum values[lengthof(types)];
-	Oid type = TEXTOID;
-	Datum value = CStringGetTextDatum(ALTER_JOB_SIGNATURE);
-	bool may_alter;
 
-	(void)
-		execute_as(role,
-				   "SELECT pg_catalog.has_function_privilege($1, 'EXECUTE')",
-				   1, &type, &value);
-	may_alter = DatumGetBool(get_datum(1));
-	SPI_freetuptable(SPI_tuptable);
-	if (!may_alter)
+	if (!ask_as(role, MAY_ALTER_JOBS))
 		return false;
 
 	values[0] = Int64GetDatum(id);

@@ -9,7 +9,8 @@
  *	keep     with the rollup held: the last bit, and the rows of buckets that
  *	         the topic does not hold whole
  *	wait     for transactions whose snapshots are older than that
- *	swap     with the rollup held: the last bit again, and the swap
+ *	swap     with the rollup held: the last bit again, the same wait for those
+ *	         who may have seen more than that in the old storage, and the swap
  *
  * The rollup is run by others all the time, but for the moments in which it is
  * held.  Each phase commits, and what it has done is found by the next call, by
@@ -63,6 +64,9 @@ KAFKA_SQL_FUNCTION(kafka_rebuild_rollup);
 /* After readers have not let us swap. */
 #define SWAP_PAUSE_MS 1000
 
+/* How long the rollup is held at first for old snapshots, then twice that. */
+#define FIRST_HOLD_US USECS_PER_SEC
+
 typedef struct Rebuild
 {
 	/* Unchanging */
@@ -82,6 +86,9 @@ typedef struct Rebuild
 	KafkaRollup *shadow;
 	bool holds;        /* the rollup's lock */
 	bool holds_shadow; /* the shadow's */
+
+	/* The shadow's, which all snapshots see that are left; NULL for none */
+	KafkaPositions *seen;
 } Rebuild;
 
 /* ----------------------------------------------------------------
@@ -245,11 +252,17 @@ prepare(Rebuild *rebuild)
 static void
 raise_failure(const Rebuild *rebuild, const KafkaRunFailure *failure)
 {
+	KafkaRollup *shadow = kafka_rollup_get_by_id(rebuild->shadow_id);
+	const char *hint = failure->hint;
+
+	if (shadow != NULL && strcmp(shadow->state, "HALTED") == 0)
+		hint = "Call kafka.rebuild_rollup again, to begin anew with what is "
+			   "left.";
 	ereport(ERROR,
 			(errcode(failure->sqlerrcode),
 			 errmsg_internal("%s", failure->message),
 			 failure->detail ? errdetail_internal("%s", failure->detail) : 0,
-			 failure->hint ? errhint("%s", failure->hint) : 0,
+			 hint ? errhint("%s", hint) : 0,
 			 failure->context
 				 ? errcontext("%s\nrebuild of rollup \"%s\"", failure->context,
 							  rebuild->name)
@@ -377,7 +390,7 @@ keep(Rebuild *rebuild)
 		return false;
 	check_not_ahead(rebuild);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	kafka_swap_keep_rows(rebuild->rollup, rebuild->shadow);
+	kafka_keep_rows(rebuild->rollup, rebuild->shadow);
 	PopActiveSnapshot();
 	SPI_commit();
 	release(rebuild);
@@ -446,10 +459,11 @@ tell_waiting(const Rebuild *rebuild, const VirtualTransactionId *list,
  * and see all nevertheless: only those of the first list count.
  */
 static bool
-wait_for_snapshots(Rebuild *rebuild)
+wait_for_snapshots(Rebuild *rebuild, TimestampTz deadline)
 {
 	TransactionId xid = ReadNextTransactionId();
 	TimestampTz told_at = GetCurrentTimestamp() + SNAPSHOT_NOTICE_US;
+	KafkaPositions *positions = kafka_positions_read(rebuild->shadow_id);
 	VirtualTransactionId *list;
 	int count;
 
@@ -467,8 +481,11 @@ wait_for_snapshots(Rebuild *rebuild)
 		count = keep_common(list, count, now, nnow);
 		pfree(now);
 		if (count == 0)
+		{
+			rebuild->seen = positions;
 			return true;
-		if (is_time_up(rebuild))
+		}
+		if (GetCurrentTimestamp() >= deadline)
 			return false;
 		if (GetCurrentTimestamp() >= told_at)
 		{
@@ -484,6 +501,40 @@ wait_for_snapshots(Rebuild *rebuild)
  * ----------------------------------------------------------------
  */
 
+/*
+ * Holds the rollup with the shadow as far as it, and with no transaction left
+ * that sees less of the shadow than of the rollup; false when time is up.
+ *
+ * For transactions that last, the rollup is not held more than a moment, and
+ * they are waited for while it runs.  As then the shadow must be filled once
+ * more, and others may have begun, it is held longer each time: it must come to
+ * an end, whatever goes on.
+ */
+static bool
+hold_for_swap(Rebuild *rebuild)
+{
+	int64 hold_us = FIRST_HOLD_US;
+
+	for (;; hold_us *= 2)
+	{
+		TimestampTz until;
+
+		hold(rebuild);
+		if (!fill(rebuild))
+			return false;
+		until = Min(GetCurrentTimestamp() + hold_us, rebuild->deadline);
+		if (kafka_positions_equal(kafka_positions_read(rebuild->shadow_id),
+								  rebuild->seen) ||
+			wait_for_snapshots(rebuild, until))
+			break;
+		release(rebuild);
+		if (!wait_for_snapshots(rebuild, rebuild->deadline))
+			return false;
+	}
+	read_rollups(rebuild);
+	return true;
+}
+
 /* False when time is up. */
 static bool
 swap(Rebuild *rebuild)
@@ -492,8 +543,7 @@ swap(Rebuild *rebuild)
 	{
 		bool swapped;
 
-		hold(rebuild);
-		if (!fill(rebuild))
+		if (!hold_for_swap(rebuild))
 			return false;
 		PushActiveSnapshot(GetTransactionSnapshot());
 		swapped = kafka_swap_run(rebuild->rollup, rebuild->shadow);
@@ -520,8 +570,8 @@ static void
 rebuild_all(Rebuild *rebuild)
 {
 	prepare(rebuild);
-	if (fill(rebuild) && keep(rebuild) && wait_for_snapshots(rebuild) &&
-		swap(rebuild))
+	if (fill(rebuild) && keep(rebuild) &&
+		wait_for_snapshots(rebuild, rebuild->deadline) && swap(rebuild))
 		return;
 	ereport(NOTICE,
 			(errmsg("rollup \"%s\" is not rebuilt yet", rebuild->name),

@@ -90,22 +90,41 @@ extern void kafka_horizon_find(KafkaNewShadow *new);
 extern void kafka_horizon_decide_kept(KafkaNewShadow *new);
 
 /* ----------------------------------------------------------------
- * swap.c
+ * keep.c
  * ----------------------------------------------------------------
  */
 
 /*
  * Copies the rows of buckets before shadow->keep_before, in place of the
- * shadow's own.  The locks of both must be held, their positions be the same,
- * SPI connected and a snapshot active.
+ * shadow's own, with the dead letters and unique keys that belong to them.  The
+ * locks of both must be held, their positions be the same, SPI connected and a
+ * snapshot active.
  */
-extern void kafka_swap_keep_rows(const KafkaRollup *rollup,
-								 const KafkaRollup *shadow);
+extern void kafka_keep_rows(const KafkaRollup *rollup,
+							const KafkaRollup *shadow);
+
+/*
+ * Deletes from the shadow the buckets that the rollup has removed wholly, since
+ * they do not come back; one that it has removed in part is whole there.
+ * Returns the first bucket that is left, DT_NOBEGIN where none has been
+ * removed.  As the owner, with the shadow's settings.
+ */
+extern int64 kafka_keep_delete_pruned(const KafkaRollup *rollup,
+									  const KafkaRollup *shadow);
+
+/* Does the rollup have buckets before the first of the shadow?  As the owner. */
+extern bool kafka_keep_has_older_rows(const KafkaRollup *rollup,
+									  const KafkaRollup *shadow);
+
+/* ----------------------------------------------------------------
+ * swap.c
+ * ----------------------------------------------------------------
+ */
 
 /*
  * Puts the shadow in the rollup's place; false when somebody was reading the
  * view all the time that this may take: the transaction must be rolled back
- * then.  Otherwise as above.
+ * then.  Otherwise as kafka_keep_rows.
  */
 extern bool kafka_swap_run(const KafkaRollup *rollup,
 						   const KafkaRollup *shadow);

@@ -154,6 +154,9 @@ extern void kafka_rollup_prove_joins(Oid states);
  * ----------------------------------------------------------------
  */
 
+/* The longest of what is added to a rollup's name: _<name>_checks. */
+#define KAFKA_ROLLUP_LONGEST_AFFIX (sizeof("__checks") - 1)
+
 /* What a rollup's relations are called after, and where they are. */
 typedef struct KafkaRollupPlace
 {
@@ -312,10 +315,14 @@ extern void kafka_rollup_check_droppable(const KafkaRollup *rollup);
  */
 
 /*
- * Drops what is being made to replace a rollup, if anything is.  The rollup's
- * lock must be held, SPI be connected; errors are those of DROP.
+ * Drops what is being made to replace a rollup, if anything is; with cascade
+ * what depends on its relations, too.  The rollup's lock must be held, SPI be
+ * connected; errors are those of DROP.
  */
-extern void kafka_shadow_drop_of(const KafkaRollup *rollup);
+extern void kafka_shadow_drop_of(const KafkaRollup *rollup, bool cascade);
+
+/* Raises an error for a shadow: its positions and options are the rebuild's. */
+extern void kafka_shadow_refuse(const KafkaRollup *rollup);
 
 /* ----------------------------------------------------------------
  * store.c: rows of kafka.stored_run

@@ -129,6 +129,19 @@ kafka_next_run(PG_FUNCTION_ARGS)
  * ----------------------------------------------------------------
  */
 
+/*
+ * kafka:<name>.  That of a rollup called follow, which is the shared job's, has
+ * an underscore more, as have those of rollups called _follow, __follow, ...:
+ * so no two are the same.
+ */
+static char *
+make_job_name(const char *name)
+{
+	const char *end = name + strspn(name, "_");
+
+	return psprintf("kafka:%s%s", strcmp(end, "follow") == 0 ? "_" : "", name);
+}
+
 bool
 kafka_schedule_plan(const KafkaRollup *rollup, KafkaJobPlan *plan)
 {
@@ -142,7 +155,7 @@ kafka_schedule_plan(const KafkaRollup *rollup, KafkaJobPlan *plan)
 	}
 	if (rollup->schedule == NULL)
 		return false;
-	plan->name = psprintf("kafka:%s", rollup->name);
+	plan->name = make_job_name(rollup->name);
 	plan->schedule = rollup->schedule;
 	plan->command = psprintf("CALL kafka.run_rollups(%s)",
 							 quote_literal_cstr(rollup->name));

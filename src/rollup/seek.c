@@ -160,6 +160,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	kafka_rollup_check_enabled();
 	SPI_connect();
 	rollup = kafka_rollup_get_locked(name, false);
+	kafka_shadow_refuse(rollup);
 	check_system(rollup);
 	before = kafka_positions_read(rollup->rollup_id);
 	after = kafka_positions_copy(before);

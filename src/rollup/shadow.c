@@ -30,9 +30,6 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* What relation.c adds to names at most: __checks. */
-#define LONGEST_AFFIX (sizeof("__checks") - 1)
-
 /* ----------------------------------------------------------------
  * Queries
  * ----------------------------------------------------------------
@@ -99,17 +96,23 @@ analyze_query(KafkaNewShadow *new, const char *query)
  * ----------------------------------------------------------------
  */
 
-static void
-check_rollup(const KafkaRollup *rollup)
+void
+kafka_shadow_refuse(const KafkaRollup *rollup)
 {
-	KafkaLoss *loss = kafka_loss_of_system(rollup);
-
 	if (rollup->rebuilds != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" is a generation in the making, and no rollup "
 						"of its own",
 						rollup->name)));
+}
+
+static void
+check_rollup(const KafkaRollup *rollup)
+{
+	KafkaLoss *loss = kafka_loss_of_system(rollup);
+
+	kafka_shadow_refuse(rollup);
 	if (loss != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -258,7 +261,8 @@ choose_place(KafkaNewShadow *new)
 	new->place.schema = get_namespace_name(schema);
 	for (int number = 2;; number++)
 	{
-		int room = NAMEDATALEN - 1 - LONGEST_AFFIX - 1 - strlen(suffix);
+		int room =
+			NAMEDATALEN - 1 - KAFKA_ROLLUP_LONGEST_AFFIX - 1 - strlen(suffix);
 
 		new->place.name =
 			psprintf("_%.*s%s", pg_mbcliplen(name, strlen(name), room), name,
@@ -271,8 +275,13 @@ choose_place(KafkaNewShadow *new)
 
 /*
  * What says how it is kept stays with the rollup: the shadow is run by nobody
- * but the rebuild, and loses no bucket before it is swapped.
+ * but the rebuild, and loses no bucket before it is swapped.  Nor does it go on
+ * without messages that were removed before it has read them: the rollup may
+ * have counted them, and a shadow that is begun anew keeps their buckets.
  */
+#define SHADOW_OPTIONS \
+	"options - '{retention,follow,mirror_group,on_loss}'::text[]"
+
 static const char insert_shadow_sql[] =
 	"INSERT INTO kafka.stored_rollup (name, kind, rebuilds, generation, since,"
 	" source, relation, storage, definition, states, checks, live, upsert,"
@@ -281,7 +290,7 @@ static const char insert_shadow_sql[] =
 	" database_id)"
 	" SELECT $2, kind, rollup_id, $3, $4, source, $5, $6, $7, $8, $9, $10,"
 	" $11, $12, $13, expect, late_limit, future_limit,"
-	" options - '{retention,follow,mirror_group}'::text[],"
+	" " SHADOW_OPTIONS ","
 	" search_path, time_zone, date_style, interval_style, system_identifier,"
 	" database_id FROM kafka.stored_rollup WHERE rollup_id = $1"
 	" RETURNING rollup_id";
@@ -362,34 +371,36 @@ make_shadow(KafkaNewShadow *new)
  */
 
 static void
-drop_relation(const char *kind, Oid relid)
+drop_relation(const char *kind, Oid relid, bool cascade)
 {
 	char *sql;
 
-	if (!OidIsValid(relid))
+	/* A cascade may have taken it. */
+	if (get_rel_relkind(relid) == '\0')
 		return;
-	sql = psprintf("DROP %s %s", kind,
+	sql = psprintf("DROP %s %s%s", kind,
 				   quote_qualified_identifier(get_namespace_name(
 												  get_rel_namespace(relid)),
-											  get_rel_name(relid)));
+											  get_rel_name(relid)),
+				   cascade ? " CASCADE" : "");
 	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not execute \"%s\"", sql); /* cannot happen */
 }
 
 static void
-drop_shadow(const KafkaRollup *shadow)
+drop_shadow(const KafkaRollup *shadow, bool cascade)
 {
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(shadow->rollup_id)};
 
 	(void) kafka_rollup_lock(shadow->rollup_id, true);
 	kafka_rollup_check_droppable(shadow);
-	drop_relation("VIEW", shadow->live);
-	drop_relation("VIEW", shadow->relation);
-	drop_relation("VIEW", shadow->checks);
-	drop_relation("VIEW", shadow->states);
-	drop_relation("VIEW", shadow->definition);
-	drop_relation("TABLE", shadow->storage);
+	drop_relation("VIEW", shadow->live, cascade);
+	drop_relation("VIEW", shadow->relation, cascade);
+	drop_relation("VIEW", shadow->checks, cascade);
+	drop_relation("VIEW", shadow->states, cascade);
+	drop_relation("VIEW", shadow->definition, cascade);
+	drop_relation("TABLE", shadow->storage, cascade);
 	kafka_keys_forget_all(shadow->rollup_id);
 	kafka_catalog_execute("DELETE FROM kafka.stored_rollup"
 						  " WHERE rollup_id = $1",
@@ -397,12 +408,12 @@ drop_shadow(const KafkaRollup *shadow)
 }
 
 void
-kafka_shadow_drop_of(const KafkaRollup *rollup)
+kafka_shadow_drop_of(const KafkaRollup *rollup, bool cascade)
 {
 	KafkaRollup *shadow = kafka_rollup_get_shadow(rollup->rollup_id);
 
 	if (shadow != NULL)
-		drop_shadow(shadow);
+		drop_shadow(shadow, cascade);
 }
 
 /* As the owner, with the rollup's settings. */
@@ -411,7 +422,9 @@ is_wanted(const KafkaNewShadow *new, const KafkaRollup *shadow)
 {
 	KafkaRollupSpec *spec;
 
-	if (shadow->since != new->since || shadow->owner != new->rollup->owner ||
+	/* Halted: its topic does not hold any more what it was to read. */
+	if (strcmp(shadow->state, "HALTED") == 0 || shadow->since != new->since ||
+		shadow->owner != new->rollup->owner ||
 		shadow->source != new->rollup->source ||
 		!OidIsValid(shadow->relation) || !OidIsValid(shadow->storage) ||
 		!OidIsValid(shadow->definition) || !OidIsValid(shadow->states) ||
@@ -425,22 +438,23 @@ is_wanted(const KafkaNewShadow *new, const KafkaRollup *shadow)
 	return strcmp(spec->definition_sql, new->spec->definition_sql) == 0;
 }
 
-/* A shadow in a restored copy belongs to where its rollup was taken over. */
+/*
+ * What the rollup was given since: other options; and a shadow in a restored
+ * copy belongs to where its rollup was taken over.
+ */
 static void
-adopt(const KafkaRollup *rollup, const KafkaRollup *shadow)
+adopt(const KafkaRollup *shadow)
 {
-	static const Oid types[] = {INT4OID, INT8OID, OIDOID};
-	Datum values[] = {Int32GetDatum(shadow->rollup_id),
-					  Int64GetDatum((int64) rollup->system_identifier),
-					  ObjectIdGetDatum(rollup->database_id)};
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(shadow->rollup_id)};
 
-	if (shadow->system_identifier == rollup->system_identifier &&
-		shadow->database_id == rollup->database_id)
-		return;
-	kafka_catalog_execute("UPDATE kafka.stored_rollup"
-						  "   SET system_identifier = $2, database_id = $3"
-						  " WHERE rollup_id = $1",
-						  lengthof(types), types, values, NULL);
+	kafka_catalog_execute(
+		"UPDATE kafka.stored_rollup AS s"
+		"   SET system_identifier = o.system_identifier,"
+		"       database_id = o.database_id, options = o." SHADOW_OPTIONS
+		"  FROM kafka.stored_rollup AS o"
+		" WHERE s.rollup_id = $1 AND o.rollup_id = s.rebuilds",
+		lengthof(types), types, values, NULL);
 }
 
 int32
@@ -461,16 +475,19 @@ kafka_shadow_prepare(const KafkaRollup *rollup, const char *query,
 	kafka_catalog_restore_user(&saved);
 	if (wanted)
 	{
-		adopt(rollup, shadow);
+		adopt(shadow);
 		return shadow->rollup_id;
 	}
 	if (shadow != NULL)
 	{
 		ereport(NOTICE,
 				(errmsg("what was rebuilt of rollup \"%s\" so far is dropped, "
-						"since it was with another query or time",
-						rollup->name)));
-		drop_shadow(shadow);
+						"since %s",
+						rollup->name,
+						strcmp(shadow->state, "HALTED") == 0
+							? "it was halted"
+							: "it was with another query or time")));
+		drop_shadow(shadow, false);
 	}
 	kafka_catalog_become(&saved, rollup->owner, &rollup->settings);
 	make_shadow(&new);

@@ -59,9 +59,9 @@ typedef struct Swap
 {
 	const KafkaRollup *rollup;
 	const KafkaRollup *shadow;
-	KafkaBucket *bucket; /* the shadow's; NULL for none */
 	char *live_sql;      /* NULL where there is no live view */
 	bool leaves_storage; /* rows of the old one are in it alone */
+	int64 pruned_until;  /* as the rollup's is to be */
 } Swap;
 
 /* ----------------------------------------------------------------
@@ -100,111 +100,6 @@ execute_for_both(const Swap *swap, const char *sql)
 	return kafka_catalog_execute(sql, lengthof(types), types, values, NULL);
 }
 
-/* Runs a statement with a bucket as $1. */
-static void
-execute_for_bucket(const Swap *swap, const char *sql, int64 bucket)
-{
-	Oid types[] = {swap->bucket->type};
-	Datum values[] = {TimestampTzGetDatum(bucket)};
-	int code = SPI_execute_with_args(sql, lengthof(types), types, values, NULL,
-									 false, 0);
-
-	/* errors of the statement are raised: this cannot happen */
-	if (code < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql,
-			 SPI_result_code_string(code));
-}
-
-/* ----------------------------------------------------------------
- * What the old one keeps
- * ----------------------------------------------------------------
- */
-
-/* The columns of both storages, but for the primary key, which is the first. */
-static char *
-list_columns(const Swap *swap)
-{
-	Relation old = relation_open(swap->rollup->storage, AccessShareLock);
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 1; i < RelationGetNumberOfAttributes(old); i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(old), i);
-		const char *name = NameStr(column->attname);
-
-		if (!column->attisdropped &&
-			get_attnum(swap->shadow->storage, name) != InvalidAttrNumber)
-			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
-							 quote_identifier(name));
-	}
-	relation_close(old, NoLock);
-	return names.data;
-}
-
-/*
- * Groups without a bucket are never whole: the old one has all of their
- * messages.
- */
-static void
-copy_rows(const Swap *swap)
-{
-	const KafkaRollup *rollup = swap->rollup;
-	const KafkaRollup *shadow = swap->shadow;
-	const char *column = quote_identifier(rollup->bucket_column);
-	char *names = list_columns(swap);
-	int64 last = kafka_bucket_of_time(swap->bucket, shadow->keep_before - 1);
-
-	execute_for_bucket(swap,
-					   psprintf("DELETE FROM %s WHERE %s <= $1 OR %s IS NULL",
-								quote_relation(shadow->storage), column,
-								column),
-					   last);
-	execute_for_bucket(swap,
-					   psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
-								" WHERE %s <= $1 OR %s IS NULL",
-								quote_relation(shadow->storage), names, names,
-								quote_relation(rollup->storage), column,
-								column),
-					   last);
-}
-
-void
-kafka_swap_keep_rows(const KafkaRollup *rollup, const KafkaRollup *shadow)
-{
-	Swap swap = {.rollup = rollup, .shadow = shadow};
-	KafkaUserSwitch saved;
-
-	kafka_apply_make_constraints_immediate();
-	kafka_catalog_become(&saved, rollup->owner, &shadow->settings);
-	swap.bucket = kafka_bucket_read(shadow);
-	copy_rows(&swap);
-	kafka_catalog_restore_user(&saved);
-	execute_for_both(&swap, "UPDATE kafka.stored_rollup SET kept = true"
-							" WHERE rollup_id = $2 AND rebuilds = $1");
-}
-
-/* Does the old storage have buckets before the first of the new one? */
-static bool
-has_older_rows(const Swap *swap)
-{
-	const KafkaRollup *rollup = swap->rollup;
-	const char *column;
-	bool found;
-
-	if (swap->bucket == NULL || rollup->bucket_column == NULL ||
-		strcmp(rollup->bucket_column, swap->shadow->bucket_column) != 0)
-		return false;
-	column = quote_identifier(rollup->bucket_column);
-	execute(psprintf("SELECT FROM %s WHERE %s < (SELECT min(%s) FROM %s)"
-					 " LIMIT 1",
-					 quote_relation(rollup->storage), column, column,
-					 quote_relation(swap->shadow->storage)));
-	found = SPI_processed > 0;
-	SPI_freetuptable(SPI_tuptable);
-	return found;
-}
-
 /* Did the shadow begin past the beginning of some partition? */
 static bool
 is_cut(const Swap *swap)
@@ -214,74 +109,47 @@ is_cut(const Swap *swap)
 								  " AND $1 IS NOT NULL LIMIT 1") > 0;
 }
 
-/* Buckets that the rollup has removed do not come back. */
-static void
-delete_pruned(const Swap *swap)
-{
-	if (swap->bucket == NULL || swap->rollup->pruned_until == DT_NOBEGIN)
-		return;
-	execute_for_bucket(swap,
-					   psprintf("DELETE FROM %s WHERE %s < $1",
-								quote_relation(swap->shadow->storage),
-								quote_identifier(swap->shadow->bucket_column)),
-					   swap->rollup->pruned_until);
-}
-
 /* ----------------------------------------------------------------
  * Rows of the extension's tables
  * ----------------------------------------------------------------
  */
 
 /*
- * What the shadow has read it has judged itself.  Letters of messages before
- * that belong to rows that were kept, or to none any more: then they are left
- * to be looked at.
+ * What the shadow has read it has judged itself; where rows were kept, it has
+ * copies of the other letters.  Else these belong to no row any more: they are
+ * left to be looked at.
  */
 static void
 move_letters(const Swap *swap)
 {
-	execute_for_both(
-		swap,
-		"DELETE FROM kafka.stored_dead_letter AS d"
-		" USING kafka.stored_position AS p"
-		" WHERE p.rollup_id = $2 AND d.rollup_id = $1 AND d.topic = p.topic"
-		" AND d.kafka_partition = p.kafka_partition"
-		" AND d.kafka_offset >= coalesce(p.start_offset, 0)");
-	if (!swap->shadow->kept)
+	if (swap->shadow->kept)
+		execute_for_both(swap, "DELETE FROM kafka.stored_dead_letter"
+							   " WHERE rollup_id = $1 AND $2 IS NOT NULL");
+	else
+	{
+		execute_for_both(swap,
+						 "DELETE FROM kafka.stored_dead_letter AS d"
+						 " USING kafka.stored_position AS p"
+						 " WHERE p.rollup_id = $2 AND d.rollup_id = $1"
+						 " AND d.topic = p.topic"
+						 " AND d.kafka_partition = p.kafka_partition"
+						 " AND d.kafka_offset >= coalesce(p.start_offset, 0)");
 		execute_for_both(
 			swap,
 			"UPDATE kafka.stored_dead_letter"
 			"   SET status = 'failed', retry_at = NULL"
 			" WHERE rollup_id = $1 AND status <> 'done' AND $2 IS NOT NULL");
+	}
 	execute_for_both(swap, "UPDATE kafka.stored_dead_letter"
 						   "   SET rollup_id = $1 WHERE rollup_id = $2");
 }
 
-/*
- * Where rows were kept, so are the keys that they counted; two of a key stay
- * further apart than unique_within.
- */
 static void
 move_keys(const Swap *swap)
 {
-	static const Oid types[] = {INT4OID, INT4OID, INT8OID};
-	const KafkaRollup *rollup = swap->rollup;
-	Datum values[] = {Int32GetDatum(rollup->rollup_id),
-					  Int32GetDatum(swap->shadow->rollup_id),
-					  Int64GetDatum(rollup->options.unique_within_ms)};
-
-	if (rollup->options.unique_key == NULL)
+	if (swap->rollup->options.unique_key == NULL)
 		return;
-	if (swap->shadow->kept)
-		kafka_catalog_execute(
-			"DELETE FROM kafka.stored_key AS k"
-			" USING kafka.stored_key AS s"
-			" WHERE k.rollup_id = $1 AND s.rollup_id = $2"
-			" AND s.key_hash = k.key_hash"
-			" AND abs(extract(epoch FROM s.seen_at - k.seen_at)) * 1000 <= $3",
-			lengthof(types), types, values, NULL);
-	else
-		kafka_keys_forget_all(rollup->rollup_id);
+	kafka_keys_forget_all(swap->rollup->rollup_id);
 	execute_for_both(swap, "UPDATE kafka.stored_key SET rollup_id = $1"
 						   " WHERE rollup_id = $2");
 }
@@ -320,6 +188,19 @@ log_rebuild(const Swap *swap)
 		" WHERE s.rollup_id = $2 GROUP BY s.rollup_id, o.rollup_id");
 }
 
+static void
+move_pruned_until(const Swap *swap)
+{
+	static const Oid types[] = {INT4OID, TIMESTAMPTZOID};
+	Datum values[] = {Int32GetDatum(swap->rollup->rollup_id),
+					  TimestampTzGetDatum(swap->pruned_until)};
+	bool nulls[] = {false, swap->pruned_until == DT_NOBEGIN};
+
+	kafka_catalog_execute("UPDATE kafka.stored_rollup SET pruned_until = $2"
+						  " WHERE rollup_id = $1",
+						  lengthof(types), types, values, nulls);
+}
+
 /*
  * A pause by somebody is his will and stays; what it failed with, or was
  * halted for, was the old one's.
@@ -341,6 +222,7 @@ move_rollup(const Swap *swap)
 		"  reason = CASE WHEN o.enabled THEN NULL ELSE o.reason END"
 		" FROM kafka.stored_rollup AS s"
 		" WHERE o.rollup_id = $1 AND s.rollup_id = $2");
+	move_pruned_until(swap);
 	execute_for_both(swap, "DELETE FROM kafka.stored_rollup"
 						   " WHERE rollup_id = $2 AND rebuilds = $1");
 }
@@ -449,6 +331,44 @@ drop_relation(const char *kind, Oid relid)
 		execute(psprintf("DROP %s %s", kind, quote_relation(relid)));
 }
 
+/*
+ * Indexes and the sequence of a table are called after it by PostgreSQL, and so
+ * are to be called after its new name; other names are left alone.
+ */
+static void
+rename_parts(Oid storage, const char *name)
+{
+	static const Oid types[] = {REGCLASSOID, TEXTOID};
+	Datum values[] = {ObjectIdGetDatum(storage), CStringGetTextDatum(name)};
+	uint64 count = kafka_catalog_execute(
+		"SELECT p.oid, CASE p.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'INDEX'"
+		"  END, $2 || substr(p.relname, length(t.relname) + 1)"
+		" FROM pg_class AS t, pg_class AS p WHERE t.oid = $1"
+		" AND starts_with(p.relname, t.relname || '_')"
+		" AND (p.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = $1)"
+		"  OR p.relkind = 'S' AND p.oid IN (SELECT objid FROM pg_depend"
+		"   WHERE refclassid = 'pg_class'::regclass AND refobjid = $1"
+		"   AND classid = 'pg_class'::regclass AND deptype = 'i'))",
+		lengthof(types), types, values, NULL);
+	SPITupleTable *parts = SPI_tuptable;
+	bool isnull;
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		Oid part = DatumGetObjectId(
+			SPI_getbinval(parts->vals[i], parts->tupdesc, 1, &isnull));
+		char *new_name = SPI_getvalue(parts->vals[i], parts->tupdesc, 3);
+
+		if (strlen(new_name) < NAMEDATALEN &&
+			!OidIsValid(get_relname_relid(new_name, get_rel_namespace(part))))
+			execute(psprintf("ALTER %s %s RENAME TO %s",
+							 SPI_getvalue(parts->vals[i], parts->tupdesc, 2),
+							 quote_relation(part),
+							 quote_identifier(new_name)));
+	}
+	SPI_freetuptable(parts);
+}
+
 /* Gives the new relation its name for good, where nobody else has that. */
 static void
 rename_relation(const char *kind, Oid relid, const char *name,
@@ -468,6 +388,7 @@ rename_relations(const Swap *swap, char *states_name, char *checks_name)
 {
 	const KafkaRollup *shadow = swap->shadow;
 	const char *name = swap->rollup->name;
+	char *storage_name;
 
 	rename_relation(
 		"VIEW", shadow->states, states_name,
@@ -477,9 +398,10 @@ rename_relations(const Swap *swap, char *states_name, char *checks_name)
 		rename_relation(
 			"VIEW", shadow->checks, checks_name,
 			psprintf("what decides whether rollup %s counts a message", name));
+	storage_name = psprintf("_%s_g%d", name, shadow->generation);
+	rename_parts(shadow->storage, storage_name);
 	rename_relation(
-		"TABLE", shadow->storage,
-		psprintf("_%s_g%d", name, shadow->generation),
+		"TABLE", shadow->storage, storage_name,
 		psprintf("states of rollup %s, written by its runs alone: a change by "
 				 "hand makes it wrong for good",
 				 name));
@@ -494,6 +416,9 @@ swap_relations(const Swap *swap)
 	char *checks_name = OidIsValid(rollup->checks)
 							? get_rel_name(rollup->checks)
 							: psprintf("_%s_checks", rollup->name);
+
+	/* Queries are read with the settings that they were written with. */
+	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
 
 	replace_view(rollup->relation, kafka_shadow_get_query(shadow->relation));
 	replace_view(rollup->definition,
@@ -522,6 +447,7 @@ swap_relations(const Swap *swap)
 	else
 		drop_relation("TABLE", rollup->storage);
 	rename_relations(swap, states_name, checks_name);
+	AtEOXact_GUC(true, level);
 }
 
 /*
@@ -564,13 +490,15 @@ kafka_swap_run(const KafkaRollup *rollup, const KafkaRollup *shadow)
 
 	kafka_apply_make_constraints_immediate();
 	kafka_catalog_become(&saved, rollup->owner, &shadow->settings);
-	if (shadow->bucket_column != NULL)
-		swap.bucket = kafka_bucket_read(shadow);
 	if (OidIsValid(rollup->live))
 		swap.live_sql = kafka_shadow_generate_live(rollup, shadow);
-	swap.leaves_storage =
-		has_older_rows(&swap) || (!shadow->kept && is_cut(&swap));
-	delete_pruned(&swap);
+	swap.leaves_storage = kafka_keep_has_older_rows(rollup, shadow) ||
+						  (!shadow->kept && is_cut(&swap));
+	swap.pruned_until = kafka_keep_delete_pruned(rollup, shadow);
+
+	/* The option may have been set meanwhile. */
+	kafka_prune_prepare(&rollup->options, shadow->bucket_column,
+						shadow->storage);
 	kafka_catalog_restore_user(&saved);
 	move_letters(&swap);
 	move_keys(&swap);

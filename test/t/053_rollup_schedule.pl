@@ -246,8 +246,34 @@ is(count_jobs('follow') . job('f2'), q{0etl|@daily|CALL kafka.run_rollups('f2')|
 	'with the last it goes; from follow to a schedule');
 alter('f2', q{options => '{"follow": true}', schedule => 'none'});
 is(count_jobs('follow') . count_jobs('f2'), '10', 'and back');
-answer(q{SELECT kafka.drop_rollup('f2')});
+# One that is called like it has a job of its own.
+create_as_etl('follow', q{schedule := '@daily'});
+is(query("SELECT jobname, command FROM cron.job ORDER BY 1"),
+	"kafka:_follow|CALL kafka.run_rollups('follow')\nkafka:follow|CALL kafka.run_rollups(follow => true, max_time => '60 s')",
+	'neither is taken for the other');
+alter('f2', q{options => '{"follow": false}'});
+is(query('SELECT jobname FROM cron.job'), 'kafka:_follow', 'and one goes without the other');
+answer(q{SELECT kafka.drop_rollup('f2'), kafka.drop_rollup('follow')});
 is(count_jobs('%'), 0, 'nothing is left of all that');
+
+# Where not everybody may use pg_cron
+create_as_etl('r', q{schedule := '@daily'});
+$id = change_job('job.jobid');
+for my $right ([ 'SELECT', 'cron.job' ], [ 'EXECUTE', 'FUNCTION cron.schedule(text, text, text)' ],
+	[ 'EXECUTE', 'FUNCTION cron.unschedule(bigint)' ])
+{
+	query("REVOKE $right->[0] ON $right->[1] FROM PUBLIC");
+	like(diagnosis('rollup r'), qr/^f\|Its owner cannot have jobs: role "etl" may not use the jobs of pg_cron\.\|GRANT SELECT/,
+		"a role without the right to $right->[1] is diagnosed");
+	like(alter('r', 'enabled => true'), qr/^NOTICE:  00000: the schedule of rollup "r" has no effect: role "etl" may not/, 'told');
+	query("GRANT $right->[0] ON $right->[1] TO PUBLIC");
+}
+query('REVOKE SELECT ON cron.job_run_details FROM PUBLIC');
+like(diagnosis('rollup r'), qr/^t\|Job \d+, schedule "\@daily"; no run is known/, 'so is one that cannot see runs');
+query('GRANT SELECT ON cron.job_run_details TO PUBLIC; REVOKE SELECT ON cron.job FROM PUBLIC');
+like(answer(q{SELECT kafka.drop_rollup('r')}), qr/^NOTICE:  00000: job $id of rollup "r" stays: role "etl" may not use the jobs/m,
+	'a rollup is dropped whatever its role has no right to');
+query("GRANT SELECT ON cron.job TO PUBLIC; SELECT cron.unschedule($id)");
 
 #
 # They run: several at once, also after a restart, and from workers

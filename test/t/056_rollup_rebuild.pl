@@ -242,6 +242,24 @@ $reader->value('COMMIT');
 unlike($rebuild->result->{error}, qr/ERROR/, 'then it is rebuilt');
 is($reader->value('SELECT sum(n) FROM r'), $count + 30, 'and the view shows the new numbers');
 
+# One that began while that was waited for, when the rollup had come further
+$reader->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+$rebuild->send(call($LONGER));
+wait_until(sub { $rebuild->notices =~ /wait for transactions that are older/ }, 'it waits for a snapshot');
+write_events(30);
+run_rollup($node, 'r');
+$count = $control->value('SELECT sum(n) FROM r');
+$other->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+$reader->value('COMMIT');
+wait_until(sub { $rebuild->notices =~ /processes: ${\ $other->pid}\./ || !is_busy($control, $rebuild) }, 'that one is over');
+is($other->value('SELECT sum(n) FROM r'), $count, 'the other one shows what was counted then');
+write_events(30);
+run_rollup($node, 'r');
+is($other->value('SELECT sum(n) FROM r_live'), $count + 30, 'and the live view no less');
+$other->value('COMMIT');
+unlike($rebuild->result->{error}, qr/ERROR/, 'then it is rebuilt, too');
+is($other->value('SELECT sum(n) FROM r'), $count + 30, 'with all that came');
+
 # Time is up before that: the next call goes on.
 $reader->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 $result = $rebuild->run(call($LONGER, ", max_time => '1 s'"));
@@ -324,6 +342,37 @@ kill_in('swap', 'BEGIN; SELECT count(*) FROM r',
 is($node->safe_psql('postgres', 'SELECT rollup_id FROM kafka.stored_rollup WHERE rebuilds IS NOT NULL'),
 	$shadow, 'it was the same one all the time');
 
+# What has come further than the rollup cannot keep its rows.
+sub move_back
+{
+	my ($blocker, $rebuild) = map { KafkaFdw::Session->new($node) } 1 .. 2;
+	my $old_storage = $blocker->value("SELECT storage FROM kafka.stored_rollup WHERE name = 'r'");
+	my $call = call($LONGER, ", since => to_timestamp($since)");
+	my $name = '_r_g' . (generation() + 1);
+
+	$blocker->value("BEGIN; LOCK TABLE $old_storage");
+	$rebuild->send($call);
+	wait_until(
+		sub {
+			$blocker->value('SELECT count(*) FROM pg_stat_activity WHERE wait_event_type || wait_event = $$Lockrelation$$ AND pid = ' . $rebuild->pid);
+		},
+		'rows are about to be kept');
+	$blocker->value('SELECT pg_cancel_backend(' . $rebuild->pid . ')');
+	is($rebuild->result->{sqlstate}, '57014', 'it is cancelled');
+	$blocker->value('ROLLBACK');
+	is($blocker->value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'and holds no lock');
+	$blocker->value(q(SELECT kafka.seek_rollup('r', '{"1": 100}'::jsonb, accept_loss => true)));
+	my $result = $rebuild->run($call);
+	like($result->{error}, qr/ERROR:  55000: rollup "r" was moved back while it was rebuilt\nHINT:  SELECT kafka.drop_rollup\('$name'\)/,
+		'moved back meanwhile it is refused');
+	run_rollup($node, 'r');
+	is($blocker->value("SELECT kafka.drop_rollup('$name')"), '', 'what was made is dropped');
+	is($rebuild->run("CALL kafka.rebuild_rollup('r')")->{error}, '', 'and made anew');
+	$_->quit for $blocker, $rebuild;
+	check_truth('moved back', ids => 1);
+	return;
+}
+
 # A dump is taken in the midst, for later.
 my $dump = $node->basedir . '/dump.sql';
 
@@ -348,6 +397,7 @@ is($node->safe_psql('copy', 'SELECT count(*), max(generation) FROM kafka.stored_
 $node->safe_psql('copy', "CALL kafka.run_rollups('r')");
 is($node->safe_psql('copy', $ROWS), $node->safe_psql('postgres', $ROWS), 'with the same numbers');
 
+move_back();
 $ledger->check('the topic is still what was written');
 unlike(slurp_file($node->logfile), qr/TRAP|PANIC|signal 11|you don't own a lock/, 'the server did not crash by itself');
 
