@@ -19,27 +19,17 @@
 #include "client/handle.h"
 #include "miscadmin.h"
 
-/* Copies the offsets of an answer, palloc'd; its error, with the text. */
+/*
+ * What the one group of an answer says, in *list: NULL where there is nothing.
+ * Its error, with the text.
+ */
 static rd_kafka_resp_err_t
-read_answer(rd_kafka_event_t *event, KafkaGroupOffset **offsets, int *noffsets,
-			char *text)
+read_group(const rd_kafka_group_result_t **groups, size_t ngroups,
+		   const rd_kafka_topic_partition_list_t **list, char *text)
 {
-	const rd_kafka_ListConsumerGroupOffsets_result_t *result;
-	const rd_kafka_group_result_t **groups;
-	const rd_kafka_topic_partition_list_t *list;
 	const rd_kafka_error_t *error;
-	size_t ngroups = 0;
-	int count = 0;
 
-	*noffsets = 0;
-	if (rd_kafka_event_error(event))
-	{
-		strlcpy(text, rd_kafka_event_error_string(event),
-				KAFKA_ERROR_TEXT_MAX);
-		return rd_kafka_event_error(event);
-	}
-	result = rd_kafka_event_ListConsumerGroupOffsets_result(event);
-	groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &ngroups);
+	*list = NULL;
 	if (ngroups == 0)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
 	error = rd_kafka_group_result_error(groups[0]);
@@ -48,20 +38,59 @@ read_answer(rd_kafka_event_t *event, KafkaGroupOffset **offsets, int *noffsets,
 		strlcpy(text, rd_kafka_error_string(error), KAFKA_ERROR_TEXT_MAX);
 		return rd_kafka_error_code(error);
 	}
-	list = rd_kafka_group_result_partitions(groups[0]);
-	if (list == NULL)
-		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	*list = rd_kafka_group_result_partitions(groups[0]);
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* The error of an answer as a whole, with the text. */
+static rd_kafka_resp_err_t
+read_event_error(rd_kafka_event_t *event, char *text)
+{
+	rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+
+	if (err)
+		strlcpy(text, rd_kafka_event_error_string(event),
+				KAFKA_ERROR_TEXT_MAX);
+	return err;
+}
+
+/* That of a partition. */
+static rd_kafka_resp_err_t
+read_partition_error(const rd_kafka_topic_partition_t *partition, char *text)
+{
+	if (partition->err)
+		strlcpy(text, rd_kafka_err2str(partition->err), KAFKA_ERROR_TEXT_MAX);
+	return partition->err;
+}
+
+/* Copies the offsets of an answer, palloc'd; its error, with the text. */
+static rd_kafka_resp_err_t
+read_answer(rd_kafka_event_t *event, KafkaGroupOffset **offsets, int *noffsets,
+			char *text)
+{
+	const rd_kafka_ListConsumerGroupOffsets_result_t *result;
+	const rd_kafka_group_result_t **groups;
+	const rd_kafka_topic_partition_list_t *list;
+	size_t ngroups = 0;
+	rd_kafka_resp_err_t err = read_event_error(event, text);
+	int count = 0;
+
+	*noffsets = 0;
+	if (err)
+		return err;
+	result = rd_kafka_event_ListConsumerGroupOffsets_result(event);
+	groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &ngroups);
+	err = read_group(groups, ngroups, &list, text);
+	if (err || list == NULL)
+		return err;
 	*offsets = palloc0(sizeof(KafkaGroupOffset) * Max(list->cnt, 1));
 	for (int i = 0; i < list->cnt; i++)
 	{
 		KafkaGroupOffset *offset = &(*offsets)[count];
 
-		if (list->elems[i].err)
-		{
-			strlcpy(text, rd_kafka_err2str(list->elems[i].err),
-					KAFKA_ERROR_TEXT_MAX);
-			return list->elems[i].err;
-		}
+		err = read_partition_error(&list->elems[i], text);
+		if (err)
+			return err;
 		/* A negative offset means that nothing was committed there. */
 		if (list->elems[i].offset < 0)
 			continue;
@@ -150,37 +179,18 @@ read_commit_answer(rd_kafka_event_t *event, char *text)
 	const rd_kafka_AlterConsumerGroupOffsets_result_t *result;
 	const rd_kafka_group_result_t **groups;
 	const rd_kafka_topic_partition_list_t *list;
-	const rd_kafka_error_t *error;
 	size_t ngroups = 0;
+	rd_kafka_resp_err_t err = read_event_error(event, text);
 
-	if (rd_kafka_event_error(event))
-	{
-		strlcpy(text, rd_kafka_event_error_string(event),
-				KAFKA_ERROR_TEXT_MAX);
-		return rd_kafka_event_error(event);
-	}
+	if (err)
+		return err;
 	result = rd_kafka_event_AlterConsumerGroupOffsets_result(event);
 	groups =
 		rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &ngroups);
-	if (ngroups == 0)
-		return RD_KAFKA_RESP_ERR_NO_ERROR;
-	error = rd_kafka_group_result_error(groups[0]);
-	if (error)
-	{
-		strlcpy(text, rd_kafka_error_string(error), KAFKA_ERROR_TEXT_MAX);
-		return rd_kafka_error_code(error);
-	}
-	list = rd_kafka_group_result_partitions(groups[0]);
-	for (int i = 0; list && i < list->cnt; i++)
-	{
-		if (list->elems[i].err)
-		{
-			strlcpy(text, rd_kafka_err2str(list->elems[i].err),
-					KAFKA_ERROR_TEXT_MAX);
-			return list->elems[i].err;
-		}
-	}
-	return RD_KAFKA_RESP_ERR_NO_ERROR;
+	err = read_group(groups, ngroups, &list, text);
+	for (int i = 0; !err && list && i < list->cnt; i++)
+		err = read_partition_error(&list->elems[i], text);
+	return err;
 }
 
 static rd_kafka_topic_partition_list_t *

@@ -16,7 +16,6 @@
 
 #include "catalog/pg_collation.h"
 #include "client/handle.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"

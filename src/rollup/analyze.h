@@ -124,6 +124,12 @@ extern void kafka_analysis_refuse_mutable(const KafkaAnalysis *analysis,
 extern void kafka_analysis_refuse_zone(const KafkaAnalysis *analysis,
 									   Node *node);
 
+/*
+ * The instant that a bucket's argument is made of: the argument itself, or what
+ * that converts to another zone.
+ */
+extern Node *kafka_analysis_find_instant(Node *node);
+
 /* Finds the bucket among the keys. */
 extern void kafka_analysis_find_bucket(KafkaAnalysis *analysis);
 
@@ -222,15 +228,5 @@ kafka_analysis_make_checks(const KafkaAnalysis *analysis,
 /* SELECT: of the view of checks. */
 extern char *kafka_analysis_generate_checks(const KafkaAnalysis *analysis,
 											const KafkaCheckNodes *nodes);
-
-/*
- * The time that a message is judged by, as an expression over the source row
- * alone; NULL where there is none.
- */
-extern Node *kafka_analysis_source_time(const KafkaAnalysis *analysis);
-
-/* The expression, which uses the source's row alone, as SQL. */
-extern char *kafka_analysis_deparse_source(const KafkaAnalysis *analysis,
-										   Node *expression);
 
 #endif /* KAFKA_ROLLUP_ANALYZE_H */

@@ -33,7 +33,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fdw/guard.h"
@@ -75,10 +74,7 @@ typedef struct StatesAttempt
 char *
 kafka_apply_fill_storage(const char *sql, Oid storage)
 {
-	const char *name =
-		quote_qualified_identifier(get_namespace_name(
-									   get_rel_namespace(storage)),
-								   get_rel_name(storage));
+	const char *name = kafka_relation_quote(storage);
 	StringInfoData text;
 
 	initStringInfo(&text);

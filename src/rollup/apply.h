@@ -300,6 +300,11 @@ extern KafkaBucket *kafka_bucket_read(const KafkaRollup *rollup);
  */
 extern int64 kafka_bucket_of_time(const KafkaBucket *bucket, TimestampTz time);
 
+/* The first time after the bucket, of this width, that a time is in. */
+extern TimestampTz kafka_bucket_find_end(const KafkaBucket *bucket,
+										 const Interval *width,
+										 TimestampTz time);
+
 /* The bucket that a number between two buckets belongs to: the first. */
 extern int64 kafka_bucket_of_value(const KafkaBucket *bucket, int64 value);
 

@@ -29,7 +29,6 @@
 #include "rewrite/rewriteHandler.h"
 #include "rollup/analyze.h"
 #include "rollup/apply.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -118,12 +117,9 @@ find_instant(FuncExpr *call)
 	ListCell *cell = list_nth_cell(call->args, 1);
 	FuncExpr *zone = lfirst(cell);
 
-	if (IsA(zone, FuncExpr) &&
-		(zone->funcid == F_TIMEZONE_TEXT_TIMESTAMPTZ ||
-		 zone->funcid == F_TIMEZONE_INTERVAL_TIMESTAMPTZ) &&
-		!contain_var_clause(linitial(zone->args)))
-		return list_nth_cell(zone->args, 1);
-	return cell;
+	if (kafka_analysis_find_instant((Node *) zone) == (Node *) zone)
+		return cell;
+	return list_nth_cell(zone->args, 1);
 }
 
 /* All is the server's own: date_bin or date_trunc of constants. */
@@ -171,6 +167,35 @@ kafka_bucket_of_value(const KafkaBucket *bucket, int64 value)
 
 	lsecond(call->args) = make_constant(bucket->type, value);
 	return evaluate(call);
+}
+
+/*
+ * By bisection, which asks for nothing but that later times are not in earlier
+ * buckets, and so works for months and for zones with summer time alike.
+ */
+TimestampTz
+kafka_bucket_find_end(const KafkaBucket *bucket, const Interval *width,
+					  TimestampTz time)
+{
+	int64 value = kafka_bucket_of_time(bucket, time);
+	TimestampTz low = time;
+	TimestampTz high =
+		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												TimestampTzGetDatum(time),
+												IntervalPGetDatum(width))) +
+		USECS_PER_DAY;
+
+	/* low is in the bucket, high is in a later one */
+	while (high - low > 1)
+	{
+		TimestampTz middle = low + (high - low) / 2;
+
+		if (kafka_bucket_of_time(bucket, middle) == value)
+			low = middle;
+		else
+			high = middle;
+	}
+	return high;
 }
 
 char *

@@ -210,14 +210,6 @@ lock_relations(const KafkaRollup *rollup)
 	return relations;
 }
 
-static char *
-quote_relation(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(
-										  get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
 /*
  * Drops those of a kind with one statement, so that those that depend on each
  * other do not stand in each other's way.  It is a statement, with the
@@ -230,7 +222,6 @@ drop_relations(List *relations, bool views, bool cascade)
 	StringInfoData sql;
 	const char *separator = " ";
 	ListCell *cell;
-	int result;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, views ? "DROP VIEW" : "DROP TABLE");
@@ -241,17 +232,13 @@ drop_relations(List *relations, bool views, bool cascade)
 
 		if (kind == '\0' || (kind == RELKIND_VIEW) != views)
 			continue;
-		appendStringInfo(&sql, "%s%s", separator, quote_relation(relid));
+		appendStringInfo(&sql, "%s%s", separator, kafka_relation_quote(relid));
 		separator = ", ";
 	}
 	if (*separator == ' ')
 		return;
 	appendStringInfoString(&sql, cascade ? " CASCADE" : " RESTRICT");
-
-	result = SPI_execute(sql.data, false, 0);
-	if (result != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute \"%s\": %s", /* cannot happen */
-			 sql.data, SPI_result_code_string(result));
+	kafka_relation_execute(sql.data);
 }
 
 /* kafka.drop_rollup(name text, if_exists boolean, cascade boolean) */

@@ -186,11 +186,8 @@ kafka_check_find_position(const KafkaApply *apply,
 {
 	if (apply->positions == NULL)
 		return NULL;
-	if (hint != NULL && hint->partition == entry->partition &&
-		strcmp(hint->topic, entry->topic) == 0)
-		return hint;
-	return kafka_positions_find(apply->positions, entry->topic,
-								entry->partition);
+	return kafka_positions_find_near(apply->positions, hint, entry->topic,
+									 entry->partition);
 }
 
 static KafkaPosition *

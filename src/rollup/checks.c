@@ -77,8 +77,12 @@ find_timestamp_column(const KafkaAnalysis *analysis)
 	return NULL;
 }
 
-Node *
-kafka_analysis_source_time(const KafkaAnalysis *analysis)
+/*
+ * The time that a message is judged by, as an expression over the source row
+ * alone; NULL where there is none.
+ */
+static Node *
+make_source_time(const KafkaAnalysis *analysis)
 {
 	Node *time = NULL;
 
@@ -117,18 +121,6 @@ deparse_select(const KafkaAnalysis *analysis, List *targets)
 	text = pg_get_querydef(query, false);
 	AtEOXact_GUC(true, level);
 	return text;
-}
-
-char *
-kafka_analysis_deparse_source(const KafkaAnalysis *analysis, Node *expression)
-{
-	List *context =
-		deparse_context_for(get_rel_name(analysis->source), analysis->source);
-	Node *node = copyObject(expression);
-
-	if (analysis->source_index != 1)
-		ChangeVarNodes(node, analysis->source_index, 1, 0);
-	return deparse_expression(node, context, false, false);
 }
 
 /* ----------------------------------------------------------------
@@ -413,7 +405,7 @@ kafka_analysis_make_checks(const KafkaAnalysis *analysis,
 {
 	Node *filter = find_source_filter(analysis);
 	Node *passes = makeBoolConst(true, false);
-	Node *time = kafka_analysis_source_time(analysis);
+	Node *time = make_source_time(analysis);
 	Node *key_hash = make_null(UUIDOID);
 	Node *bucket = make_null(TIMESTAMPTZOID);
 

@@ -13,10 +13,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -179,82 +177,29 @@ check_start(FunctionCallInfo fcinfo)
  * ----------------------------------------------------------------
  */
 
-static SPIPlanPtr
-prepare_bucket(const KafkaRollupSpec *spec)
-{
-	Oid types[1] = {TIMESTAMPTZOID};
-	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
-	SPIPlanPtr plan =
-		SPI_prepare(psprintf("SELECT %s", spec->bucket_of_sql), 1, types);
-
-	AtEOXact_GUC(true, level);
-	return plan;
-}
-
-/* Do two times fall into the same bucket? */
-static bool
-is_same_bucket(SPIPlanPtr plan, TimestampTz a, TimestampTz b)
-{
-	TimestampTz times[2] = {a, b};
-	char *buckets[2];
-
-	for (int i = 0; i < 2; i++)
-	{
-		Datum value = TimestampTzGetDatum(times[i]);
-
-		if (SPI_execute_plan(plan, &value, NULL, true, 1) != SPI_OK_SELECT ||
-			SPI_processed != 1)
-			/* a SELECT of one expression: this cannot happen */
-			elog(ERROR, "could not compute a bucket");
-		buckets[i] =
-			SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	return buckets[0] != NULL && buckets[1] != NULL &&
-		   strcmp(buckets[0], buckets[1]) == 0;
-}
-
-/*
- * Sets valid_from: the first edge of a bucket at or after start_at.  Found by
- * bisection, which asks for nothing but that later times are not in earlier
- * buckets, and so works for months and for zones with summer time alike.
- */
+/* Sets valid_from: the first edge of a bucket at or after start_at. */
 static void
 find_valid_from(NewRollup *new)
 {
-	Datum values[2] = {TimestampTzGetDatum(new->start_at),
-					   IntervalPGetDatum(new->spec->bucket_width)};
-	SPIPlanPtr plan;
-	TimestampTz low = new->start_at;
-	TimestampTz high;
+	const KafkaRollupSpec *spec = new->spec;
+	KafkaRollup rollup = {.name = new->place.name,
+						  .states = new->relations.states,
+						  .bucket_column = spec->bucket_column};
 
 	if (!new->has_start_at || TIMESTAMP_NOT_FINITE(new->start_at) ||
-		new->spec->bucket_width == NULL)
+		spec->bucket_width == NULL)
 		return;
-	plan = prepare_bucket(new->spec);
 	new->has_valid_from = true;
-	new->valid_from = new->start_at;
-	if (!is_same_bucket(plan, low - 1, low))
+	new->valid_from =
+		kafka_bucket_find_end(kafka_bucket_read(&rollup), spec->bucket_width,
+							  new->start_at - 1);
+	if (new->valid_from == new->start_at)
 		return;
-	high = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   values[0], values[1])) +
-		   USECS_PER_DAY;
-	/* low is in the bucket of start_at, high is in a later one */
-	while (high - low > 1)
-	{
-		TimestampTz middle = low + (high - low) / 2;
-
-		if (is_same_bucket(plan, new->start_at, middle))
-			low = middle;
-		else
-			high = middle;
-	}
-	new->valid_from = high;
 	ereport(NOTICE,
 			(errmsg("start_at is not on an edge of a bucket"),
 			 errdetail("The bucket it is in lacks the messages before it; "
 					   "those from %s on can be whole.",
-					   timestamptz_to_str(high))));
+					   timestamptz_to_str(new->valid_from))));
 }
 
 /* ----------------------------------------------------------------

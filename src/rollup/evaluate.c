@@ -56,15 +56,10 @@ typedef struct RowReceiver
 char *
 kafka_evaluation_of_relation(Oid relid)
 {
-	char *name = get_rel_name(relid);
-
-	if (name == NULL)
+	if (get_rel_relkind(relid) == '\0')
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 						errmsg("relation with OID %u does not exist", relid)));
-	return psprintf("SELECT * FROM %s",
-					quote_qualified_identifier(get_namespace_name(
-												   get_rel_namespace(relid)),
-											   name));
+	return psprintf("SELECT * FROM %s", kafka_relation_quote(relid));
 }
 
 /*

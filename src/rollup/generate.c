@@ -25,7 +25,6 @@
 #include "rollup/analyze.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
 /* The relations of expressions over storage, as range table indexes. */
@@ -395,57 +394,12 @@ generate_upsert(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
 	return text.data;
 }
 
-/* ----------------------------------------------------------------
- * The bucket
- * ----------------------------------------------------------------
- */
-
-typedef struct BucketContext
-{
-	const Node *time; /* to be replaced, compared as a pointer */
-	Node *param;
-} BucketContext;
-
-static Node *
-replace_time_mutator(Node *node, BucketContext *context)
-{
-	if (node == context->time)
-		return context->param;
-	return expression_tree_mutator(node, replace_time_mutator, context);
-}
-
-/* The bucket as an expression in which $1 stands for the time. */
-static char *
-generate_bucket_of(const KafkaAnalysis *analysis, const KafkaRollupSpec *spec)
-{
-	Param *param = makeNode(Param);
-	BucketContext context;
-	Node *node;
-
-	param->paramkind = PARAM_EXTERN;
-	param->paramid = 1;
-	param->paramtype = TIMESTAMPTZOID;
-	param->paramtypmod = -1;
-	param->paramcollid = InvalidOid;
-	param->location = -1;
-	context.time = analysis->time;
-	context.param =
-		coerce_to_target_type(NULL, (Node *) param, TIMESTAMPTZOID,
-							  exprType(analysis->time), -1, COERCION_EXPLICIT,
-							  COERCE_EXPLICIT_CAST, -1);
-	node = replace_time_mutator((Node *) analysis->bucket->expr, &context);
-	return deparse_over_storage(spec,
-								list_make1(makeTargetEntry((Expr *) node, 1,
-														   NULL, false)));
-}
-
 KafkaRollupSpec *
 kafka_analysis_generate(const KafkaAnalysis *analysis,
 						const KafkaRollupChecks *checks)
 {
 	KafkaRollupSpec *spec = palloc0(sizeof(KafkaRollupSpec));
 	int level = kafka_analysis_fix_settings("pg_catalog, pg_temp");
-	Node *time = kafka_analysis_source_time(analysis);
 	KafkaCheckNodes nodes;
 
 	spec->source = analysis->source;
@@ -460,10 +414,7 @@ kafka_analysis_generate(const KafkaAnalysis *analysis,
 	{
 		spec->bucket_column = analysis->bucket->resname;
 		spec->bucket_width = analysis->bucket_width;
-		spec->bucket_of_sql = generate_bucket_of(analysis, spec);
 	}
-	if (time != NULL)
-		spec->time_sql = kafka_analysis_deparse_source(analysis, time);
 	AtEOXact_GUC(true, level);
 	nodes = kafka_analysis_make_checks(analysis, checks);
 	if (checks->expect != NULL || checks->unique_key != NULL ||

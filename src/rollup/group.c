@@ -26,7 +26,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fdw/guard.h"
 #include "miscadmin.h"
 #include "rollup/lane.h"

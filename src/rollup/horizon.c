@@ -305,28 +305,10 @@ can_keep(const KafkaNewShadow *new, const KafkaRollupSpec *old)
 static TimestampTz
 find_valid_from(const KafkaNewShadow *new, const KafkaBucket *bucket)
 {
-	TimestampTz low = new->horizon - 1;
-	int64 last = kafka_bucket_of_time(bucket, low);
-	TimestampTz high;
-
 	if (new->spec->bucket_width == NULL)
 		return new->horizon;
-	high =
-		DatumGetTimestampTz(
-			DirectFunctionCall2(timestamptz_pl_interval,
-								TimestampTzGetDatum(low),
-								IntervalPGetDatum(new->spec->bucket_width))) +
-		USECS_PER_DAY;
-	while (high - low > 1)
-	{
-		TimestampTz middle = low + (high - low) / 2;
-
-		if (kafka_bucket_of_time(bucket, middle) == last)
-			low = middle;
-		else
-			high = middle;
-	}
-	return high;
+	return kafka_bucket_find_end(bucket, new->spec->bucket_width,
+								 new->horizon - 1);
 }
 
 static void

@@ -30,24 +30,13 @@
  * ----------------------------------------------------------------
  */
 
-static char *
-quote_relation(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(
-										  get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
 /* Runs a fixed statement with both ids as $1 and $2. */
 static void
 execute_for_both(const KafkaRollup *rollup, const KafkaRollup *shadow,
 				 const char *sql)
 {
-	static const Oid types[] = {INT4OID, INT4OID};
-	Datum values[] = {Int32GetDatum(rollup->rollup_id),
-					  Int32GetDatum(shadow->rollup_id)};
-
-	kafka_catalog_execute(sql, lengthof(types), types, values, NULL);
+	(void) kafka_shadow_execute_for_both(rollup->rollup_id, shadow->rollup_id,
+										 sql);
 }
 
 /*
@@ -111,15 +100,15 @@ copy_rows(const KafkaRollup *rollup, const KafkaRollup *shadow)
 
 	execute_for_bucket(bucket,
 					   psprintf("DELETE FROM %s WHERE %s <= $1 OR %s IS NULL",
-								quote_relation(shadow->storage), column,
+								kafka_relation_quote(shadow->storage), column,
 								column),
 					   last);
 	execute_for_bucket(bucket,
 					   psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
 								" WHERE %s <= $1 OR %s IS NULL",
-								quote_relation(shadow->storage), names, names,
-								quote_relation(rollup->storage), column,
-								column),
+								kafka_relation_quote(shadow->storage), names,
+								names, kafka_relation_quote(rollup->storage),
+								column, column),
 					   last);
 }
 
@@ -215,7 +204,7 @@ kafka_keep_delete_pruned(const KafkaRollup *rollup, const KafkaRollup *shadow)
 	until = kafka_bucket_of_value(bucket, rollup->pruned_until);
 	execute_for_bucket(bucket,
 					   psprintf("DELETE FROM %s WHERE %s < $1",
-								quote_relation(shadow->storage),
+								kafka_relation_quote(shadow->storage),
 								quote_identifier(shadow->bucket_column)),
 					   until);
 	return until;
@@ -235,8 +224,8 @@ kafka_keep_has_older_rows(const KafkaRollup *rollup, const KafkaRollup *shadow)
 	level = kafka_catalog_go_first();
 	(void) SPI_execute(psprintf("SELECT FROM %s WHERE %s <"
 								" (SELECT min(%s) FROM %s) LIMIT 1",
-								quote_relation(rollup->storage), column,
-								column, quote_relation(shadow->storage)),
+								kafka_relation_quote(rollup->storage), column,
+								column, kafka_relation_quote(shadow->storage)),
 					   false, 0);
 	found = SPI_processed > 0;
 	SPI_freetuptable(SPI_tuptable);

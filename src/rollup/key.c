@@ -33,7 +33,6 @@
 
 #include "catalog/pg_type.h"
 #include "common/int.h"
-#include "miscadmin.h"
 #include "rollup/apply.h"
 #include "utils/array.h"
 #include "utils/hsearch.h"

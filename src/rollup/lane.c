@@ -22,7 +22,6 @@
 #include "miscadmin.h"
 #include "rollup/lane.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 /* ----------------------------------------------------------------
  * Making and ending

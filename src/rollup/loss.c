@@ -68,6 +68,19 @@ kafka_loss_of_system(const KafkaRollup *rollup)
 		detail, "If no other copy of it is run, SELECT kafka.take_over();");
 }
 
+void
+kafka_loss_check_system(const KafkaRollup *rollup)
+{
+	const KafkaLoss *loss = kafka_loss_of_system(rollup);
+
+	if (loss != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rollup \"%s\" does not belong to this database",
+						rollup->name),
+				 errdetail("%s", loss->detail), errhint("%s", loss->remedy)));
+}
+
 /* ----------------------------------------------------------------
  * Partitions
  * ----------------------------------------------------------------

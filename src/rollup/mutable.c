@@ -365,8 +365,8 @@ is_bucket(Node *node, Interval **width)
  * The instant that a bucket's argument is made of: in date_trunc('day', ts AT
  * TIME ZONE 'Asia/Seoul') it is ts.
  */
-static Node *
-find_instant(Node *node)
+Node *
+kafka_analysis_find_instant(Node *node)
 {
 	if (IsA(node, FuncExpr))
 	{
@@ -394,7 +394,8 @@ kafka_analysis_find_bucket(KafkaAnalysis *analysis)
 			continue;
 		analysis->bucket = key;
 		analysis->bucket_width = width;
-		analysis->time = find_instant(lsecond(((FuncExpr *) key->expr)->args));
+		analysis->time = kafka_analysis_find_instant(
+			lsecond(((FuncExpr *) key->expr)->args));
 		return;
 	}
 }

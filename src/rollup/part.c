@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -23,7 +22,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 /* Which roles may have a part beside the rollup's owner. */
 typedef bool (*IsPartRight)(const KafkaRollup *rollup, Oid owner);
@@ -41,12 +39,18 @@ is_ours(const KafkaRollup *rollup, Oid owner)
 	return has_privs_of_role(GetUserId(), owner);
 }
 
+bool
+kafka_rollup_has_parts(const KafkaRollup *rollup)
+{
+	return OidIsValid(rollup->source) && OidIsValid(rollup->relation) &&
+		   OidIsValid(rollup->storage) && OidIsValid(rollup->states) &&
+		   (OidIsValid(rollup->checks) || !rollup->has_checks);
+}
+
 static void
 check_present(const KafkaRollup *rollup)
 {
-	if (OidIsValid(rollup->source) && OidIsValid(rollup->relation) &&
-		OidIsValid(rollup->storage) && OidIsValid(rollup->states) &&
-		(OidIsValid(rollup->checks) || !rollup->has_checks))
+	if (kafka_rollup_has_parts(rollup))
 		return;
 	ereport(
 		ERROR,
@@ -55,14 +59,6 @@ check_present(const KafkaRollup *rollup)
 			 "a table or view that the rollup is made of does not exist any more"),
 		 errhint(
 			 "Drop the rollup with kafka.drop_rollup and create it anew.")));
-}
-
-static char *
-quote_relation(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(
-										  get_rel_namespace(relid)),
-									  get_rel_name(relid));
 }
 
 /*
@@ -80,21 +76,7 @@ check_logged(const KafkaRollup *rollup)
 						   get_rel_name(rollup->storage)),
 					errdetail("A crash would empty it."),
 					errhint("ALTER TABLE %s SET LOGGED;",
-							quote_relation(rollup->storage))));
-}
-
-static Oid
-get_owner(Oid relid)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
+							kafka_relation_quote(rollup->storage))));
 }
 
 /* Raises an error where a part's owner is not right. */
@@ -111,7 +93,7 @@ check_owners(const KafkaRollup *rollup, IsPartRight is_right)
 	initStringInfo(&remedy);
 	for (int i = 0; i < lengthof(parts); i++)
 	{
-		Oid part_owner = get_owner(parts[i]);
+		Oid part_owner = kafka_relation_owner(parts[i]);
 
 		if (!OidIsValid(part_owner) || is_right(rollup, part_owner))
 			continue;
@@ -120,7 +102,8 @@ check_owners(const KafkaRollup *rollup, IsPartRight is_right)
 						 GetUserNameFromId(part_owner, false));
 		appendStringInfo(&remedy, " ALTER %s %s OWNER TO %s;",
 						 parts[i] == rollup->storage ? "TABLE" : "VIEW",
-						 quote_relation(parts[i]), quote_identifier(owner));
+						 kafka_relation_quote(parts[i]),
+						 quote_identifier(owner));
 	}
 	if (names.len == 0)
 		return;

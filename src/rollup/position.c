@@ -67,6 +67,21 @@ kafka_positions_find(KafkaPositions *positions, const char *topic,
 	return NULL;
 }
 
+KafkaPosition *
+kafka_positions_of_message(KafkaPositions *positions,
+						   const KafkaMessage *message, KafkaPosition *hint)
+{
+	KafkaPosition *position =
+		kafka_positions_find_near(positions, hint, message->topic,
+								  message->partition);
+
+	/* It cannot happen that there is none: reading began at positions. */
+	if (position == NULL)
+		elog(ERROR, "no position of topic \"%s\" partition %d", message->topic,
+			 message->partition);
+	return position;
+}
+
 static KafkaPositions *
 make_positions(int capacity)
 {
@@ -267,6 +282,14 @@ kafka_position_digest(const KafkaMessage *message)
 	digest = digest_field(digest, message->key, message->key_length);
 	digest = digest_field(digest, message->payload, message->payload_length);
 	return (int64) digest;
+}
+
+bool
+kafka_position_is_last(const KafkaPosition *position,
+					   const KafkaMessage *message)
+{
+	return message->offset == position->last_offset &&
+		   kafka_position_digest(message) == position->last_digest;
 }
 
 /* ----------------------------------------------------------------

@@ -134,14 +134,6 @@ find_range(const KafkaRollup *rollup, BucketRange *range)
 	return true;
 }
 
-static const char *
-quote_storage(const KafkaRollup *rollup)
-{
-	return quote_qualified_identifier(get_namespace_name(
-										  get_rel_namespace(rollup->storage)),
-									  get_rel_name(rollup->storage));
-}
-
 /*
  * Chooses rows to remove, the oldest buckets' first: an array of their places,
  * palloc'd, and how many there are, and in *last the last one's bucket.  Reads
@@ -172,7 +164,8 @@ choose_rows(const KafkaRollup *rollup, const BucketRange *range, int max_rows,
 		psprintf("SELECT array_agg(o.ctid), count(*), max(o.bucket) "
 				 "FROM (SELECT s.ctid, s.%s AS bucket FROM %s AS s "
 				 "WHERE s.%s >= $1 AND s.%s < $2 ORDER BY s.%s LIMIT $3) AS o",
-				 column, quote_storage(rollup), column, column, column),
+				 column, kafka_relation_quote(rollup->storage), column, column,
+				 column),
 		lengthof(types), types, values, NULL, false, 0);
 	AtEOXact_GUC(false, level);
 	row = SPI_tuptable->vals[0];
@@ -193,11 +186,11 @@ has_rows(const KafkaRollup *rollup, Datum places)
 	Oid types[] = {TIDARRAYOID};
 	int level = kafka_catalog_go_first();
 
-	(void) SPI_execute_with_args(psprintf("SELECT FROM %s AS s "
-										  "WHERE s.ctid = ANY ($1) LIMIT 1",
-										  quote_storage(rollup)),
-								 lengthof(types), types, &places, NULL, false,
-								 0);
+	(void)
+		SPI_execute_with_args(psprintf("SELECT FROM %s AS s "
+									   "WHERE s.ctid = ANY ($1) LIMIT 1",
+									   kafka_relation_quote(rollup->storage)),
+							  lengthof(types), types, &places, NULL, false, 0);
 	AtEOXact_GUC(false, level);
 	return SPI_processed > 0;
 }
@@ -215,11 +208,11 @@ delete_rows(const KafkaRollup *rollup, const BucketRange *range, int max_rows,
 	if (count == 0)
 		return 0;
 	level = kafka_catalog_go_first();
-	(void) SPI_execute_with_args(psprintf("DELETE FROM %s AS s "
-										  "WHERE s.ctid = ANY ($1)",
-										  quote_storage(rollup)),
-								 lengthof(types), types, &places, NULL, false,
-								 0);
+	(void)
+		SPI_execute_with_args(psprintf("DELETE FROM %s AS s "
+									   "WHERE s.ctid = ANY ($1)",
+									   kafka_relation_quote(rollup->storage)),
+							  lengthof(types), types, &places, NULL, false, 0);
 	AtEOXact_GUC(false, level);
 	if ((int64) SPI_processed != count && has_rows(rollup, places))
 		ereport(ERROR,
@@ -529,8 +522,6 @@ void
 kafka_prune_prepare(const KafkaRollupOptions *options,
 					const char *bucket_column, Oid storage)
 {
-	char *sql;
-
 	if (options->retention_ms == 0)
 		return;
 	if (bucket_column == NULL)
@@ -542,33 +533,15 @@ kafka_prune_prepare(const KafkaRollupOptions *options,
 						 "by date_trunc('day', ts, 'UTC').")));
 	if (!OidIsValid(storage) || has_index(storage, bucket_column))
 		return;
-	sql = psprintf("CREATE INDEX ON %s (%s)",
-				   quote_qualified_identifier(get_namespace_name(
-												  get_rel_namespace(storage)),
-											  get_rel_name(storage)),
-				   quote_identifier(bucket_column));
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute \"%s\"", sql); /* cannot happen */
+	kafka_relation_execute(psprintf("CREATE INDEX ON %s (%s)",
+									kafka_relation_quote(storage),
+									quote_identifier(bucket_column)));
 }
 
 /* ----------------------------------------------------------------
  * By hand
  * ----------------------------------------------------------------
  */
-
-/* A copy of the database keeps what it has until it is taken over. */
-static void
-check_system(const KafkaRollup *rollup)
-{
-	KafkaLoss *loss = kafka_loss_of_system(rollup);
-
-	if (loss != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rollup \"%s\" does not belong to this database",
-						rollup->name),
-				 errdetail("%s", loss->detail), errhint("%s", loss->remedy)));
-}
 
 /* kafka.prune(name text, max_rows bigint): rows of storage */
 Datum
@@ -591,7 +564,7 @@ kafka_prune(PG_FUNCTION_ARGS)
 	kafka_rollup_check_enabled();
 	rollup =
 		kafka_rollup_get_locked(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	check_system(rollup);
+	kafka_loss_check_system(rollup);
 	if (rollup->options.retention_ms > 0 && is_behind(rollup))
 		ereport(NOTICE,
 				(errmsg("rollup \"%s\" keeps its buckets until it has read "

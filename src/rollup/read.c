@@ -279,24 +279,20 @@ kafka_rollup_reader_has_news(const KafkaRollupReader *reader,
 	return false;
 }
 
-void
-kafka_rollup_reader_start(KafkaRollupReader *reader,
-						  const KafkaPositions *positions)
+KafkaReaderStart *
+kafka_rollup_reader_list_starts(const KafkaRollupReader *reader,
+								const KafkaPositions *positions)
 {
-	MemoryContext caller = MemoryContextSwitchTo(reader->context);
 	KafkaReaderStart *starts =
 		palloc(sizeof(KafkaReaderStart) * Max(positions->count, 1));
 
-	reader->positions = kafka_positions_copy(positions);
-	reader->finished = reader->lost = false;
-	reader->replaced = NULL;
 	for (int i = 0; i < positions->count; i++)
 	{
-		const KafkaPosition *position = &reader->positions->list[i];
-		const KafkaSnapshotPart *part;
+		const KafkaPosition *position = &positions->list[i];
+		const KafkaSnapshotPart *part =
+			kafka_rollup_reader_part(reader, position->topic,
+									 position->partition);
 
-		part = kafka_rollup_reader_part(reader, position->topic,
-										position->partition);
 		starts[i].topic = position->topic;
 		starts[i].partition = position->partition;
 		starts[i].offset = position->next_offset;
@@ -304,43 +300,23 @@ kafka_rollup_reader_start(KafkaRollupReader *reader,
 			position->last_offset >= part->start)
 			starts[i].offset = position->last_offset;
 	}
-	kafka_reader_start_from(reader->reader, starts, positions->count);
+	return starts;
+}
+
+void
+kafka_rollup_reader_start(KafkaRollupReader *reader,
+						  const KafkaPositions *positions)
+{
+	MemoryContext caller = MemoryContextSwitchTo(reader->context);
+
+	reader->positions = kafka_positions_copy(positions);
+	reader->finished = reader->lost = false;
+	reader->replaced = NULL;
+	kafka_reader_start_from(reader->reader,
+							kafka_rollup_reader_list_starts(reader,
+															reader->positions),
+							positions->count);
 	MemoryContextSwitchTo(caller);
-}
-
-/*
- * A message below the position: the last one that was read, where nothing has
- * changed.  A visible one after that, where none was before, belongs to
- * another topic as well as one with another content.
- */
-static bool
-is_last_message(const KafkaPosition *position, const KafkaMessage *message)
-{
-	return message->offset == position->last_offset &&
-		   kafka_position_digest(message) == position->last_digest;
-}
-
-/*
- * Which position a message belongs to.  Messages of a partition come in runs,
- * so mostly to that of the message before.
- */
-static int
-find_index(const KafkaRollupReader *reader, const KafkaMessage *message,
-		   int hint)
-{
-	KafkaPosition *position = &reader->positions->list[hint];
-
-	if (position->partition == message->partition &&
-		strcmp(position->topic, message->topic) == 0)
-		return hint;
-	position = kafka_positions_find(reader->positions, message->topic,
-									message->partition);
-
-	/* It cannot happen that there is none: reading began at positions. */
-	if (position == NULL)
-		elog(ERROR, "no position of topic \"%s\" partition %d", message->topic,
-			 message->partition);
-	return (int) (position - reader->positions->list);
 }
 
 /* The time of the last message; it may have none. */
@@ -406,29 +382,26 @@ kafka_rollup_reader_read(KafkaRollupReader *reader, KafkaBatch *batch,
 {
 	KafkaPositions *positions = reader->positions;
 	int *last_entries = palloc(sizeof(int) * Max(positions->count, 1));
-	int index = 0;
+	KafkaPosition *position = NULL;
 	KafkaMessage message;
 
 	for (int i = 0; i < positions->count; i++)
 		last_entries[i] = -1;
 	while (!is_full(batch, max_rows))
 	{
-		KafkaPosition *position;
-
 		reader->finished = !kafka_reader_next(reader->reader, &message);
 		reader->lost = kafka_reader_lost(reader->reader) > 0;
 		if (reader->finished || reader->lost)
 			break;
-		index = find_index(reader, &message, index);
-		position = &positions->list[index];
+		position = kafka_positions_of_message(positions, &message, position);
 		if (message.offset < position->next_offset)
 		{
-			if (is_last_message(position, &message))
+			if (kafka_position_is_last(position, &message))
 				continue;
 			reader->replaced = position;
 			break;
 		}
-		last_entries[index] = batch->nentries;
+		last_entries[position - positions->list] = batch->nentries;
 		kafka_batch_add(batch, &message);
 		position->last_offset = message.offset;
 		position->next_offset = message.offset + 1;

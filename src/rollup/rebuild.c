@@ -96,31 +96,6 @@ typedef struct Rebuild
  * ----------------------------------------------------------------
  */
 
-static void
-check_transaction(FunctionCallInfo fcinfo)
-{
-	bool atomic = fcinfo->context == NULL ||
-				  !IsA(fcinfo->context, CallContext) ||
-				  castNode(CallContext, fcinfo->context)->atomic;
-
-	if (atomic)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-			 errmsg(
-				 "kafka.rebuild_rollup cannot run inside a transaction block or a function"),
-			 errhint(
-				 "It commits batch by batch: call it by itself, with autocommit on.")));
-	if (IsolationUsesXactSnapshot())
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg(
-				 "kafka.rebuild_rollup needs the transaction isolation level READ COMMITTED"),
-			 errhint(
-				 "SET default_transaction_isolation = 'read committed'.")));
-}
-
 static TimestampTz
 get_since(FunctionCallInfo fcinfo)
 {
@@ -133,23 +108,6 @@ get_since(FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"since\" must not be infinity")));
 	return since;
-}
-
-static TimestampTz
-get_deadline(FunctionCallInfo fcinfo)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline;
-
-	if (PG_ARGISNULL(3))
-		return DT_NOEND;
-	deadline = DatumGetTimestampTz(
-		DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
-							PG_GETARG_DATUM(3)));
-	if (deadline < now)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("\"max_time\" must not be negative")));
-	return deadline;
 }
 
 /* ----------------------------------------------------------------
@@ -253,20 +211,15 @@ static void
 raise_failure(const Rebuild *rebuild, const KafkaRunFailure *failure)
 {
 	KafkaRollup *shadow = kafka_rollup_get_by_id(rebuild->shadow_id);
-	const char *hint = failure->hint;
+	KafkaRunFailure told = *failure;
 
 	if (shadow != NULL && strcmp(shadow->state, "HALTED") == 0)
-		hint = "Call kafka.rebuild_rollup again, to begin anew with what is "
-			   "left.";
-	ereport(ERROR,
-			(errcode(failure->sqlerrcode),
-			 errmsg_internal("%s", failure->message),
-			 failure->detail ? errdetail_internal("%s", failure->detail) : 0,
-			 hint ? errhint("%s", hint) : 0,
-			 failure->context
-				 ? errcontext("%s\nrebuild of rollup \"%s\"", failure->context,
-							  rebuild->name)
-				 : errcontext("rebuild of rollup \"%s\"", rebuild->name)));
+		told.hint = "Call kafka.rebuild_rollup again, to begin anew with what "
+					"is left.";
+	told.context = psprintf("%s%srebuild of rollup \"%s\"",
+							failure->context ? failure->context : "",
+							failure->context ? "\n" : "", rebuild->name);
+	kafka_run_raise_failure(&told);
 }
 
 /* Runs the shadow for a while. */
@@ -359,17 +312,13 @@ fill(Rebuild *rebuild)
 static void
 check_not_ahead(const Rebuild *rebuild)
 {
-	static const Oid types[] = {INT4OID, INT4OID};
-	Datum values[] = {Int32GetDatum(rebuild->rollup_id),
-					  Int32GetDatum(rebuild->shadow_id)};
-
-	if (kafka_catalog_execute(
+	if (kafka_shadow_execute_for_both(
+			rebuild->rollup_id, rebuild->shadow_id,
 			"SELECT FROM kafka.stored_position AS s"
 			" JOIN kafka.stored_position AS o USING (topic, kafka_partition)"
 			" WHERE o.rollup_id = $1 AND s.rollup_id = $2"
 			" AND s.next_offset > greatest(o.next_offset, s.start_offset)"
-			" LIMIT 1",
-			lengthof(types), types, values, NULL) == 0)
+			" LIMIT 1") == 0)
 		return;
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("rollup \"%s\" was moved back while it was rebuilt",
@@ -598,7 +547,9 @@ begin_rebuild(FunctionCallInfo fcinfo)
 	if (!PG_ARGISNULL(1))
 		rebuild->query = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	rebuild->since = get_since(fcinfo);
-	rebuild->deadline = get_deadline(fcinfo);
+	rebuild->deadline =
+		PG_ARGISNULL(3) ? DT_NOEND
+						: kafka_run_compute_deadline(PG_GETARG_INTERVAL_P(3));
 	rollup = kafka_rollup_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	kafka_rollup_check_owner(rollup);
 	rebuild->rollup_id = rollup->rollup_id;
@@ -614,7 +565,7 @@ kafka_rebuild_rollup(PG_FUNCTION_ARGS)
 	Rebuild *rebuild;
 	MemoryContext caller;
 
-	check_transaction(fcinfo);
+	kafka_run_check_call(fcinfo, "kafka.rebuild_rollup");
 	kafka_rollup_check_writable("CALL kafka.rebuild_rollup()");
 	kafka_rollup_check_enabled();
 	SPI_connect_ext(SPI_OPT_NONATOMIC);

@@ -62,6 +62,13 @@ extern KafkaRollupSpec *kafka_shadow_analyze(const KafkaRollup *rollup,
 											 const char *query,
 											 const char *live_name);
 
+/*
+ * Runs a fixed statement with the ids of a rollup and its shadow as $1 and $2;
+ * see kafka_catalog_execute.
+ */
+extern uint64 kafka_shadow_execute_for_both(int32 rollup_id, int32 shadow_id,
+											const char *sql);
+
 /* The statement that makes a view's query, palloc'd; a snapshot is active. */
 extern char *kafka_shadow_get_query(Oid view);
 

@@ -14,7 +14,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "rollup/analyze.h"
 #include "rollup/apply.h"
@@ -23,17 +25,63 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/ruleutils.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
-/* Runs a statement of ours that makes an object. */
-static void
-execute(const char *sql)
+char *
+kafka_relation_quote(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(
+										  get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+void
+kafka_relation_append_column(StringInfo sql, const KafkaRollupColumn *column)
+{
+	appendStringInfo(sql, "%s %s", quote_identifier(column->name),
+					 format_type_extended(column->type, column->typmod,
+										  FORMAT_TYPE_TYPEMOD_GIVEN |
+											  FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(column->collation))
+		appendStringInfo(sql, " COLLATE %s",
+						 generate_collation_name(column->collation));
+}
+
+Oid
+kafka_relation_owner(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+void
+kafka_relation_execute(const char *sql)
 {
 	int code = SPI_execute(sql, false, 0);
 
 	/* errors of the statement are raised: this cannot happen */
 	if (code < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
+		elog(ERROR, "could not execute \"%s\": %s", sql,
+			 SPI_result_code_string(code));
+}
+
+void
+kafka_relation_drop(const char *kind, Oid relid, bool cascade)
+{
+	/* A cascade may have taken it. */
+	if (get_rel_relkind(relid) == '\0')
+		return;
+	kafka_relation_execute(psprintf("DROP %s %s%s", kind,
+									kafka_relation_quote(relid),
+									cascade ? " CASCADE" : ""));
 }
 
 /* "_<name><affix>", with its schema and quoted */
@@ -55,9 +103,9 @@ find_relation(const char *qualified)
 static Oid
 create_view(const char *qualified, const char *sql, const char *comment)
 {
-	execute(psprintf("CREATE VIEW %s AS %s", qualified, sql));
-	execute(psprintf("COMMENT ON VIEW %s IS %s", qualified,
-					 quote_literal_cstr(comment)));
+	kafka_relation_execute(psprintf("CREATE VIEW %s AS %s", qualified, sql));
+	kafka_relation_execute(psprintf("COMMENT ON VIEW %s IS %s", qualified,
+									quote_literal_cstr(comment)));
 	return find_relation(qualified);
 }
 
@@ -116,15 +164,8 @@ create_storage(const KafkaRollupSpec *spec, const KafkaRollupPlace *place)
 					 qualified, quote_identifier(choose_id(spec)));
 	foreach(cell, spec->columns)
 	{
-		KafkaRollupColumn *column = lfirst(cell);
-
-		appendStringInfo(&sql, ", %s %s", quote_identifier(column->name),
-						 format_type_extended(column->type, column->typmod,
-											  FORMAT_TYPE_TYPEMOD_GIVEN |
-												  FORMAT_TYPE_FORCE_QUALIFY));
-		if (OidIsValid(column->collation))
-			appendStringInfo(&sql, " COLLATE %s",
-							 generate_collation_name(column->collation));
+		appendStringInfoString(&sql, ", ");
+		kafka_relation_append_column(&sql, lfirst(cell));
 	}
 	if (spec->nkeys > 0)
 		appendStringInfo(&sql, ", UNIQUE NULLS NOT DISTINCT (%s)",
@@ -134,14 +175,16 @@ create_storage(const KafkaRollupSpec *spec, const KafkaRollupPlace *place)
 						   " autovacuum_vacuum_scale_factor = 0.05,"
 						   " autovacuum_analyze_scale_factor = 0.05,"
 						   " toast.autovacuum_vacuum_scale_factor = 0.05)");
-	execute(sql.data);
+	kafka_relation_execute(sql.data);
 	if (spec->nkeys == 0)
-		execute(psprintf("CREATE UNIQUE INDEX ON %s ((true))", qualified));
-	execute(psprintf("COMMENT ON TABLE %s IS %s", qualified,
-					 quote_literal_cstr(psprintf(
-						 "states of rollup %s, written by its runs alone: a "
-						 "change by hand makes it wrong for good",
-						 place->name))));
+		kafka_relation_execute(
+			psprintf("CREATE UNIQUE INDEX ON %s ((true))", qualified));
+	kafka_relation_execute(
+		psprintf("COMMENT ON TABLE %s IS %s", qualified,
+				 quote_literal_cstr(psprintf(
+					 "states of rollup %s, written by its runs alone: a "
+					 "change by hand makes it wrong for good",
+					 place->name))));
 	return find_relation(qualified);
 }
 

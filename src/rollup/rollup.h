@@ -100,11 +100,6 @@ typedef struct KafkaRollupSpec
 	/* The bucket: a key that is date_bin or date_trunc of something */
 	char *bucket_column;    /* NULL where there is none */
 	Interval *bucket_width; /* NULL where unknown or none */
-	char *time_sql;         /* expression over the source row: what the bucket
-							 * is made of, else the record timestamp; NULL
-							 * where the table has no such column either */
-	char *bucket_of_sql;    /* the bucket as an expression in which $1 stands
-							 * for the time; NULL where there is none */
 	bool has_inner_join;
 	bool has_join;
 } KafkaRollupSpec;
@@ -181,6 +176,25 @@ typedef struct KafkaRollupRelations
 extern KafkaRollupRelations
 kafka_relations_create(const KafkaRollupSpec *spec,
 					   const KafkaRollupPlace *place);
+
+/* The relation's name with its schema, as SQL; palloc'd. */
+extern char *kafka_relation_quote(Oid relid);
+
+/* Appends a column of storage's as CREATE TABLE wants it. */
+extern void kafka_relation_append_column(StringInfo sql,
+										 const KafkaRollupColumn *column);
+
+/* InvalidOid where there is no such relation. */
+extern Oid kafka_relation_owner(Oid relid);
+
+/*
+ * Runs a statement that makes or changes relations, as the current role; its
+ * errors are raised.  SPI must be connected.
+ */
+extern void kafka_relation_execute(const char *sql);
+
+/* DROP kind; does nothing where there is no such relation. */
+extern void kafka_relation_drop(const char *kind, Oid relid, bool cascade);
 
 /* ----------------------------------------------------------------
  * store.c: rows of kafka.stored_rollup
@@ -306,6 +320,9 @@ extern KafkaRollup *kafka_rollup_get_locked(const char *name, bool missing_ok);
  */
 extern void kafka_rollup_check_parts(const KafkaRollup *rollup);
 
+/* Are all relations there that runs need? */
+extern bool kafka_rollup_has_parts(const KafkaRollup *rollup);
+
 /* Raises an error where relations are not the current role's to drop. */
 extern void kafka_rollup_check_droppable(const KafkaRollup *rollup);
 
@@ -390,12 +407,39 @@ extern KafkaPositions *kafka_positions_create(void);
 extern KafkaPositions *kafka_positions_copy(const KafkaPositions *positions);
 extern KafkaPosition *kafka_positions_find(KafkaPositions *positions,
 										   const char *topic, int32 partition);
+
+/*
+ * The same for messages, which come in runs of a partition: mostly it is that
+ * of the message before, hint, which may be NULL.
+ */
+static inline KafkaPosition *
+kafka_positions_find_near(KafkaPositions *positions, KafkaPosition *hint,
+						  const char *topic, int32 partition)
+{
+	if (hint != NULL && hint->partition == partition &&
+		strcmp(hint->topic, topic) == 0)
+		return hint;
+	return kafka_positions_find(positions, topic, partition);
+}
+
+/* That of a message that was read from these positions on, which has one. */
+extern KafkaPosition *kafka_positions_of_message(KafkaPositions *positions,
+												 const KafkaMessage *message,
+												 KafkaPosition *hint);
 extern KafkaPosition *kafka_positions_add(KafkaPositions *positions,
 										  const char *topic, int32 partition,
 										  int64 next_offset);
 
 /* The digest that positions keep of a message. */
 extern int64 kafka_position_digest(const KafkaMessage *message);
+
+/*
+ * Is a message below the position the last one that was read?  Where nothing
+ * has changed it is.  A visible one after that, where none was before, belongs
+ * to another topic as well as one with another content.
+ */
+extern bool kafka_position_is_last(const KafkaPosition *position,
+								   const KafkaMessage *message);
 
 /*
  * The positions that a new rollup starts from, or that seek_rollup sets: by a

@@ -38,8 +38,8 @@ KAFKA_SQL_FUNCTION(kafka_run_rollups);
  * ----------------------------------------------------------------
  */
 
-static void
-check_transaction(FunctionCallInfo fcinfo)
+void
+kafka_run_check_call(FunctionCallInfo fcinfo, const char *procedure)
 {
 	bool atomic = fcinfo->context == NULL ||
 				  !IsA(fcinfo->context, CallContext) ||
@@ -49,16 +49,16 @@ check_transaction(FunctionCallInfo fcinfo)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-			 errmsg(
-				 "kafka.run_rollups cannot run inside a transaction block or a function"),
+			 errmsg("%s cannot run inside a transaction block or a function",
+					procedure),
 			 errhint(
 				 "It commits batch by batch: call it by itself, with autocommit on.")));
 	if (IsolationUsesXactSnapshot())
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg(
-				 "kafka.run_rollups needs the transaction isolation level READ COMMITTED"),
+			 errmsg("%s needs the transaction isolation level READ COMMITTED",
+					procedure),
 			 errhint(
 				 "SET default_transaction_isolation = 'read committed'.")));
 }
@@ -99,16 +99,14 @@ get_max_rows(FunctionCallInfo fcinfo)
 	return Min(max_rows, PG_INT32_MAX / 2);
 }
 
-static TimestampTz
-get_deadline(FunctionCallInfo fcinfo)
+TimestampTz
+kafka_run_compute_deadline(const Interval *max_time)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline;
-
-	check_not_null(fcinfo, 2, "max_time");
-	deadline = DatumGetTimestampTz(
+	TimestampTz deadline = DatumGetTimestampTz(
 		DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
-							PG_GETARG_DATUM(2)));
+							IntervalPGetDatum(max_time)));
+
 	if (deadline < now)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"max_time\" must not be negative")));
@@ -140,9 +138,8 @@ get_rollup_id(FunctionCallInfo fcinfo)
  * ----------------------------------------------------------------
  */
 
-/* The error of the only rollup that failed. */
-static void
-raise_failure(const KafkaRunFailure *failure)
+void
+kafka_run_raise_failure(const KafkaRunFailure *failure)
 {
 	ereport(ERROR,
 			(errcode(failure->sqlerrcode),
@@ -171,7 +168,7 @@ raise_failures(List *failures)
 	list_sort(failures, compare_failures);
 	first = linitial(failures);
 	if (list_length(failures) == 1)
-		raise_failure(first);
+		kafka_run_raise_failure(first);
 	initStringInfo(&names);
 	foreach(cell, failures)
 	{
@@ -230,10 +227,11 @@ kafka_run_rollups(PG_FUNCTION_ARGS)
 	TimestampTz deadline;
 	MemoryContext caller;
 
-	check_transaction(fcinfo);
+	kafka_run_check_call(fcinfo, "kafka.run_rollups");
 	check_server();
 	run.max_rows = get_max_rows(fcinfo);
-	deadline = get_deadline(fcinfo);
+	check_not_null(fcinfo, 2, "max_time");
+	deadline = kafka_run_compute_deadline(PG_GETARG_INTERVAL_P(2));
 	run.follows = get_follow(fcinfo);
 	run.named = !PG_ARGISNULL(0);
 	run.context = AllocSetContextCreate(PortalContext, "Kafka run",

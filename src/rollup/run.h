@@ -80,6 +80,15 @@ extern void kafka_rollup_reader_check_right(Oid source, Oid userid);
 extern bool kafka_rollup_reader_has_news(const KafkaRollupReader *reader,
 										 const KafkaPositions *positions);
 
+/*
+ * Where reading begins for each of the positions: at the last message that was
+ * read, where the log still has it, to see whether the topic is the same.
+ * palloc'd; the names are those of positions.
+ */
+extern KafkaReaderStart *
+kafka_rollup_reader_list_starts(const KafkaRollupReader *reader,
+								const KafkaPositions *positions);
+
 /* Starts reading at positions, of which there is one for every partition. */
 extern void kafka_rollup_reader_start(KafkaRollupReader *reader,
 									  const KafkaPositions *positions);
@@ -172,6 +181,12 @@ typedef struct KafkaLoss
 /* Is this the system and the database that the rollup belongs to? */
 extern KafkaLoss *kafka_loss_of_system(const KafkaRollup *rollup);
 
+/*
+ * Raises an error where it is not: a copy of the database keeps what it has
+ * until it is taken over.
+ */
+extern void kafka_loss_check_system(const KafkaRollup *rollup);
+
 /* Compares positions with what the brokers have; NULL when all is well. */
 extern KafkaLoss *kafka_loss_of_positions(const KafkaRollup *rollup,
 										  const KafkaRollupReader *reader,
@@ -223,6 +238,19 @@ typedef struct KafkaRun
 	List *failures; /* of KafkaRunFailure, the last of each rollup */
 	int nlanes;     /* rollups that still have something to do; see lane.h */
 } KafkaRun;
+
+/*
+ * Raises an error where a procedure that commits was called so that it cannot,
+ * or at an isolation level at which it would not see what others do.
+ */
+extern void kafka_run_check_call(FunctionCallInfo fcinfo,
+								 const char *procedure);
+
+/* The end of what may take so long; a length below zero is an error. */
+extern TimestampTz kafka_run_compute_deadline(const Interval *max_time);
+
+/* Raises the error that kept a rollup from running. */
+extern void kafka_run_raise_failure(const KafkaRunFailure *failure);
 
 /*
  * Runs one rollup, in transactions of its own, up to what its topics hold now

@@ -113,20 +113,6 @@ log_seek(const KafkaRollup *rollup, const SeekResult *result,
 	kafka_rollup_log_run(rollup, &row);
 }
 
-/* A copy of the database has positions of its own only after take_over(). */
-static void
-check_system(const KafkaRollup *rollup)
-{
-	KafkaLoss *loss = kafka_loss_of_system(rollup);
-
-	if (loss != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rollup \"%s\" does not belong to this database",
-						rollup->name),
-				 errdetail("%s", loss->detail), errhint("%s", loss->remedy)));
-}
-
 /*
  * With another isolation level other messages show before the positions, so
  * that those read last prove nothing.
@@ -161,7 +147,7 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	SPI_connect();
 	rollup = kafka_rollup_get_locked(name, false);
 	kafka_shadow_refuse(rollup);
-	check_system(rollup);
+	kafka_loss_check_system(rollup);
 	before = kafka_positions_read(rollup->rollup_id);
 	after = kafka_positions_copy(before);
 	reader = kafka_rollup_reader_open(rollup);

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "rollup/analyze.h"
@@ -96,6 +95,16 @@ analyze_query(KafkaNewShadow *new, const char *query)
  * ----------------------------------------------------------------
  */
 
+uint64
+kafka_shadow_execute_for_both(int32 rollup_id, int32 shadow_id,
+							  const char *sql)
+{
+	static const Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(rollup_id), Int32GetDatum(shadow_id)};
+
+	return kafka_catalog_execute(sql, lengthof(types), types, values, NULL);
+}
+
 void
 kafka_shadow_refuse(const KafkaRollup *rollup)
 {
@@ -110,19 +119,9 @@ kafka_shadow_refuse(const KafkaRollup *rollup)
 static void
 check_rollup(const KafkaRollup *rollup)
 {
-	KafkaLoss *loss = kafka_loss_of_system(rollup);
-
 	kafka_shadow_refuse(rollup);
-	if (loss != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rollup \"%s\" does not belong to this database",
-						rollup->name),
-				 errdetail("%s", loss->detail), errhint("%s", loss->remedy)));
-	if (!OidIsValid(rollup->source) || !OidIsValid(rollup->relation) ||
-		!OidIsValid(rollup->storage) || !OidIsValid(rollup->definition) ||
-		!OidIsValid(rollup->states) ||
-		(rollup->has_checks && !OidIsValid(rollup->checks)))
+	kafka_loss_check_system(rollup);
+	if (!kafka_rollup_has_parts(rollup) || !OidIsValid(rollup->definition))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("a table or view that rollup \"%s\" is made of does "
@@ -371,23 +370,6 @@ make_shadow(KafkaNewShadow *new)
  */
 
 static void
-drop_relation(const char *kind, Oid relid, bool cascade)
-{
-	char *sql;
-
-	/* A cascade may have taken it. */
-	if (get_rel_relkind(relid) == '\0')
-		return;
-	sql = psprintf("DROP %s %s%s", kind,
-				   quote_qualified_identifier(get_namespace_name(
-												  get_rel_namespace(relid)),
-											  get_rel_name(relid)),
-				   cascade ? " CASCADE" : "");
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute \"%s\"", sql); /* cannot happen */
-}
-
-static void
 drop_shadow(const KafkaRollup *shadow, bool cascade)
 {
 	static const Oid types[] = {INT4OID};
@@ -395,12 +377,12 @@ drop_shadow(const KafkaRollup *shadow, bool cascade)
 
 	(void) kafka_rollup_lock(shadow->rollup_id, true);
 	kafka_rollup_check_droppable(shadow);
-	drop_relation("VIEW", shadow->live, cascade);
-	drop_relation("VIEW", shadow->relation, cascade);
-	drop_relation("VIEW", shadow->checks, cascade);
-	drop_relation("VIEW", shadow->states, cascade);
-	drop_relation("VIEW", shadow->definition, cascade);
-	drop_relation("TABLE", shadow->storage, cascade);
+	kafka_relation_drop("VIEW", shadow->live, cascade);
+	kafka_relation_drop("VIEW", shadow->relation, cascade);
+	kafka_relation_drop("VIEW", shadow->checks, cascade);
+	kafka_relation_drop("VIEW", shadow->states, cascade);
+	kafka_relation_drop("VIEW", shadow->definition, cascade);
+	kafka_relation_drop("TABLE", shadow->storage, cascade);
 	kafka_keys_forget_all(shadow->rollup_id);
 	kafka_catalog_execute("DELETE FROM kafka.stored_rollup"
 						  " WHERE rollup_id = $1",

@@ -18,7 +18,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "option.h"
@@ -146,22 +145,6 @@ get_relation(Row row, int column)
 	return DatumGetObjectId(datum);
 }
 
-static Oid
-get_relation_owner(Oid relid)
-{
-	HeapTuple tuple;
-	Oid owner;
-
-	if (!OidIsValid(relid))
-		return InvalidOid;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
  * The owner of the relation; when that was dropped, of the first of the others
  * that is left, so that who owned a rollup can still drop it.  InvalidOid
@@ -170,14 +153,14 @@ get_relation_owner(Oid relid)
 static Oid
 get_owner(Oid relation, Oid storage, Oid definition, Oid states)
 {
-	Oid owner = get_relation_owner(relation);
+	Oid owner = kafka_relation_owner(relation);
 
 	if (!OidIsValid(owner))
-		owner = get_relation_owner(storage);
+		owner = kafka_relation_owner(storage);
 	if (!OidIsValid(owner))
-		owner = get_relation_owner(definition);
+		owner = kafka_relation_owner(definition);
 	if (!OidIsValid(owner))
-		owner = get_relation_owner(states);
+		owner = kafka_relation_owner(states);
 	return owner;
 }
 

@@ -26,7 +26,6 @@
 #include "access/relation.h"
 #include "access/reloptions.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "fdw/guard.h"
@@ -69,35 +68,12 @@ typedef struct Swap
  * ----------------------------------------------------------------
  */
 
-static char *
-quote_relation(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(
-										  get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
-/* Runs a statement of ours as the owner, who is the current role. */
-static void
-execute(const char *sql)
-{
-	int code = SPI_execute(sql, false, 0);
-
-	/* errors of the statement are raised: this cannot happen */
-	if (code < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql,
-			 SPI_result_code_string(code));
-}
-
 /* Runs a fixed statement with both ids as $1 and $2. */
 static uint64
 execute_for_both(const Swap *swap, const char *sql)
 {
-	static const Oid types[] = {INT4OID, INT4OID};
-	Datum values[] = {Int32GetDatum(swap->rollup->rollup_id),
-					  Int32GetDatum(swap->shadow->rollup_id)};
-
-	return kafka_catalog_execute(sql, lengthof(types), types, values, NULL);
+	return kafka_shadow_execute_for_both(swap->rollup->rollup_id,
+										 swap->shadow->rollup_id, sql);
 }
 
 /* Did the shadow begin past the beginning of some partition? */
@@ -320,15 +296,9 @@ get_view_options(Oid view)
 static void
 replace_view(Oid view, const char *query)
 {
-	execute(psprintf("CREATE OR REPLACE VIEW %s%s AS %s", quote_relation(view),
-					 get_view_options(view), query));
-}
-
-static void
-drop_relation(const char *kind, Oid relid)
-{
-	if (OidIsValid(relid))
-		execute(psprintf("DROP %s %s", kind, quote_relation(relid)));
+	kafka_relation_execute(psprintf("CREATE OR REPLACE VIEW %s%s AS %s",
+									kafka_relation_quote(view),
+									get_view_options(view), query));
 }
 
 /*
@@ -361,10 +331,11 @@ rename_parts(Oid storage, const char *name)
 
 		if (strlen(new_name) < NAMEDATALEN &&
 			!OidIsValid(get_relname_relid(new_name, get_rel_namespace(part))))
-			execute(psprintf("ALTER %s %s RENAME TO %s",
-							 SPI_getvalue(parts->vals[i], parts->tupdesc, 2),
-							 quote_relation(part),
-							 quote_identifier(new_name)));
+			kafka_relation_execute(
+				psprintf("ALTER %s %s RENAME TO %s",
+						 SPI_getvalue(parts->vals[i], parts->tupdesc, 2),
+						 kafka_relation_quote(part),
+						 quote_identifier(new_name)));
 	}
 	SPI_freetuptable(parts);
 }
@@ -375,11 +346,13 @@ rename_relation(const char *kind, Oid relid, const char *name,
 				const char *comment)
 {
 	if (!OidIsValid(get_relname_relid(name, get_rel_namespace(relid))))
-		execute(psprintf("ALTER %s %s RENAME TO %s", kind,
-						 quote_relation(relid), quote_identifier(name)));
+		kafka_relation_execute(psprintf("ALTER %s %s RENAME TO %s", kind,
+										kafka_relation_quote(relid),
+										quote_identifier(name)));
 	CommandCounterIncrement();
-	execute(psprintf("COMMENT ON %s %s IS %s", kind, quote_relation(relid),
-					 quote_literal_cstr(comment)));
+	kafka_relation_execute(psprintf("COMMENT ON %s %s IS %s", kind,
+									kafka_relation_quote(relid),
+									quote_literal_cstr(comment)));
 }
 
 /* The comments are those of relation.c. */
@@ -425,10 +398,10 @@ swap_relations(const Swap *swap)
 				 kafka_shadow_get_query(shadow->definition));
 	if (swap->live_sql != NULL)
 		replace_view(rollup->live, swap->live_sql);
-	drop_relation("VIEW", shadow->relation);
-	drop_relation("VIEW", shadow->definition);
-	drop_relation("VIEW", rollup->checks);
-	drop_relation("VIEW", rollup->states);
+	kafka_relation_drop("VIEW", shadow->relation, false);
+	kafka_relation_drop("VIEW", shadow->definition, false);
+	kafka_relation_drop("VIEW", rollup->checks, false);
+	kafka_relation_drop("VIEW", rollup->states, false);
 	if (swap->leaves_storage)
 	{
 		ereport(NOTICE,
@@ -437,15 +410,16 @@ swap_relations(const Swap *swap)
 						get_rel_name(rollup->storage), rollup->name),
 				 errdetail("It has counted messages that the new one has not "
 						   "read.")));
-		execute(psprintf("COMMENT ON TABLE %s IS %s",
-						 quote_relation(rollup->storage),
-						 quote_literal_cstr(
-							 psprintf("former states of rollup %s, which was "
-									  "rebuilt without them; used by nothing",
-									  rollup->name))));
+		kafka_relation_execute(
+			psprintf("COMMENT ON TABLE %s IS %s",
+					 kafka_relation_quote(rollup->storage),
+					 quote_literal_cstr(
+						 psprintf("former states of rollup %s, which was "
+								  "rebuilt without them; used by nothing",
+								  rollup->name))));
 	}
 	else
-		drop_relation("TABLE", rollup->storage);
+		kafka_relation_drop("TABLE", rollup->storage, false);
 	rename_relations(swap, states_name, checks_name);
 	AtEOXact_GUC(true, level);
 }

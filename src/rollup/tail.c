@@ -24,7 +24,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 /* ----------------------------------------------------------------
  * May it be read?
@@ -222,52 +221,18 @@ kafka_tail_start(KafkaTail *tail)
 {
 	MemoryContext caller = MemoryContextSwitchTo(tail->start_context);
 	KafkaPositions *positions;
-	KafkaReaderStart *starts;
 
 	check_size(tail);
 	MemoryContextReset(tail->start_context);
 	positions = kafka_positions_copy(tail->first);
-	starts = palloc(sizeof(KafkaReaderStart) * Max(positions->count, 1));
 	tail->positions = positions;
-	tail->index = 0;
-	for (int i = 0; i < positions->count; i++)
-	{
-		const KafkaPosition *position = &positions->list[i];
-		const KafkaSnapshotPart *part =
-			kafka_rollup_reader_part(&tail->reader, position->topic,
-									 position->partition);
-
-		starts[i].topic = position->topic;
-		starts[i].partition = position->partition;
-		starts[i].offset = position->next_offset;
-		if (part != NULL && position->next_offset < part->end &&
-			position->last_offset >= part->start)
-			starts[i].offset = position->last_offset;
-	}
+	tail->position = NULL;
 	kafka_tail_begin_checks(tail);
-	kafka_reader_start_limited_from(tail->reader.reader, starts,
-									positions->count);
+	kafka_reader_start_limited_from(
+		tail->reader.reader,
+		kafka_rollup_reader_list_starts(&tail->reader, positions),
+		positions->count);
 	MemoryContextSwitchTo(caller);
-}
-
-/* Sets tail->index to the message's partition. */
-static KafkaPosition *
-find_position(KafkaTail *tail, const KafkaMessage *message)
-{
-	KafkaPosition *position = &tail->positions->list[tail->index];
-
-	if (position->partition == message->partition &&
-		strcmp(position->topic, message->topic) == 0)
-		return position;
-	position = kafka_positions_find(tail->positions, message->topic,
-									message->partition);
-
-	/* It cannot happen that there is none: reading began at positions. */
-	if (position == NULL)
-		elog(ERROR, "no position of topic \"%s\" partition %d", message->topic,
-			 message->partition);
-	tail->index = (int) (position - tail->positions->list);
-	return position;
 }
 
 /*
@@ -275,9 +240,9 @@ find_position(KafkaTail *tail, const KafkaMessage *message)
  * follows belongs to a topic of which nothing was counted.
  */
 static void
-report_replaced(KafkaTail *tail, KafkaPosition *position)
+report_replaced(KafkaTail *tail)
 {
-	tail->reader.replaced = position;
+	tail->reader.replaced = tail->position;
 	report_loss(tail->rollup,
 				kafka_loss_of_replaced(tail->rollup, &tail->reader,
 									   tail->first));
@@ -286,13 +251,12 @@ report_replaced(KafkaTail *tail, KafkaPosition *position)
 bool
 kafka_tail_is_new(KafkaTail *tail, const KafkaMessage *message)
 {
-	KafkaPosition *position = find_position(tail, message);
-
-	if (message->offset >= position->next_offset)
+	tail->position =
+		kafka_positions_of_message(tail->positions, message, tail->position);
+	if (message->offset >= tail->position->next_offset)
 		return true;
-	if (message->offset != position->last_offset ||
-		kafka_position_digest(message) != position->last_digest)
-		report_replaced(tail, position);
+	if (!kafka_position_is_last(tail->position, message))
+		report_replaced(tail);
 	return false;
 }
 

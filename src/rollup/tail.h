@@ -27,7 +27,7 @@ struct KafkaTail
 
 	/* Since the last start */
 	KafkaPositions *positions; /* reached; newest times of what counted */
-	int index;                 /* of the position of the last message */
+	KafkaPosition *position;   /* of the last message; NULL before it */
 	TimestampTz now;
 	KafkaKeys *keys; /* of messages that counted; NULL where there are none */
 };

@@ -66,7 +66,7 @@ is_out_of_time(const KafkaTail *tail, TimestampTz time)
 	TimestampTz last_time;
 
 	if (kafka_check_has_late_limit(rollup) &&
-		kafka_check_is_late(rollup, &tail->positions->list[tail->index], time))
+		kafka_check_is_late(rollup, tail->position, time))
 		return true;
 	return kafka_check_get_last_time(rollup, tail->now, &last_time) &&
 		   time > last_time;
@@ -99,7 +99,7 @@ bool
 kafka_tail_counts(KafkaTail *tail, const KafkaMessage *message,
 				  const KafkaTailRow *row)
 {
-	KafkaPosition *position = &tail->positions->list[tail->index];
+	KafkaPosition *position = tail->position;
 	Datum value;
 	TimestampTz time = 0;
 	bool is_append_time;

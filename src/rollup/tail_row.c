@@ -22,13 +22,11 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_class.h"
 #include "rollup/tail.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* A condition: column <operator of a btree> value. */
@@ -195,20 +193,6 @@ get_time(const RowScan *scan, const char *column)
 	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
 
-static Oid
-get_owner(Oid relid)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
 /* ----------------------------------------------------------------
  * Rows
  * ----------------------------------------------------------------
@@ -225,7 +209,7 @@ read_rollup(const RowScan *scan)
 	rollup->source = get_oid(scan, "source");
 	rollup->relation = get_oid(scan, "relation");
 	rollup->storage = get_oid(scan, "storage");
-	rollup->owner = get_owner(rollup->relation);
+	rollup->owner = kafka_relation_owner(rollup->relation);
 	rollup->has_late_limit =
 		get_interval(scan, "late_limit", &rollup->late_limit);
 	rollup->has_future_limit =

@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "funcapi.h"
@@ -87,13 +86,6 @@ is_query(const char *text)
 	return false;
 }
 
-static void
-execute(const char *sql)
-{
-	/* Errors of the statement are raised. */
-	(void) SPI_execute(sql, false, 0);
-}
-
 static Oid
 find_storage(void)
 {
@@ -112,20 +104,12 @@ create_storage(Test *test, const KafkaRollupSpec *spec)
 	appendStringInfoString(&sql, "CREATE TEMPORARY TABLE " STORAGE_NAME " (");
 	foreach(cell, spec->columns)
 	{
-		const KafkaRollupColumn *column = lfirst(cell);
-
-		appendStringInfo(&sql, "%s%s %s", separator,
-						 quote_identifier(column->name),
-						 format_type_extended(column->type, column->typmod,
-											  FORMAT_TYPE_TYPEMOD_GIVEN |
-												  FORMAT_TYPE_FORCE_QUALIFY));
-		if (OidIsValid(column->collation))
-			appendStringInfo(&sql, " COLLATE %s",
-							 generate_collation_name(column->collation));
+		appendStringInfoString(&sql, separator);
+		kafka_relation_append_column(&sql, lfirst(cell));
 		separator = ", ";
 	}
 	appendStringInfoChar(&sql, ')');
-	execute(sql.data);
+	kafka_relation_execute(sql.data);
 
 	resetStringInfo(&sql);
 	appendStringInfoString(&sql, "CREATE UNIQUE INDEX ON pg_temp." STORAGE_NAME
@@ -139,7 +123,7 @@ create_storage(Test *test, const KafkaRollupSpec *spec)
 	}
 	appendStringInfoString(&sql, spec->nkeys > 0 ? ") NULLS NOT DISTINCT"
 												 : "(true))");
-	execute(sql.data);
+	kafka_relation_execute(sql.data);
 	test->storage = find_storage();
 }
 
@@ -202,13 +186,11 @@ prepare_rollup(Test *test)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("view \"%s\" does not exist any more", rollup->name)));
-	original = quote_qualified_identifier(get_namespace_name(get_rel_namespace(
-											  rollup->storage)),
-										  get_rel_name(rollup->storage));
-	execute(psprintf("CREATE TEMPORARY TABLE " STORAGE_NAME
-					 " (LIKE %s INCLUDING ALL)",
-					 original));
-	execute(
+	original = kafka_relation_quote(rollup->storage);
+	kafka_relation_execute(psprintf("CREATE TEMPORARY TABLE " STORAGE_NAME
+									" (LIKE %s INCLUDING ALL)",
+									original));
+	kafka_relation_execute(
 		psprintf("GRANT ALL ON pg_temp." STORAGE_NAME " TO %s",
 				 quote_identifier(GetUserNameFromId(rollup->owner, false))));
 	test->storage = find_storage();
@@ -277,7 +259,7 @@ read_final(Test *test)
 		separator = ", ";
 	}
 	kafka_catalog_become(&saved, test->task.userid, &test->rollup->settings);
-	execute(sql.data);
+	kafka_relation_execute(sql.data);
 	kafka_catalog_restore_user(&saved);
 
 	for (uint64 i = 0; i < SPI_processed; i++)

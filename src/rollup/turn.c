@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "rollup/lane.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 TimestampTz
