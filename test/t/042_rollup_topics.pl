@@ -441,6 +441,19 @@ run_rollup($node, 'pattern');
 is(query('TABLE pattern ORDER BY 1'), "part-a|1|100\npart-b|7|215", 'a topic that was deleted does not matter to the others');
 
 #
+# A long backlog in several partitions: they are read side by side, so that a
+# batch spans little time
+#
+$broker->feed("create-topic level partitions=4\nset batch.num.messages=100\n"
+	. "generate level partitions=4 count=64000 time=$START_MS step=1 value='{\"n\": {n}, \"pad\": \"" . 'x' x 280 . "\"}'\n");
+create_table($node, 'level_topic', 'logs', $COLUMNS, topic => 'level', format => 'json');
+create_rollup($node, 'level', 'SELECT p, count(*) AS n FROM level_topic GROUP BY 1');
+query("CALL kafka.run_rollups('level', max_rows => 8000, max_time => '1 us')");
+is(query('SELECT sum(n), count(*), min(n) > 1000 FROM level'), '8000|4|t', 'the first batch has many messages of every partition');
+run_rollup($node, 'level');
+is(query('SELECT sum(n), min(n), max(n) FROM level'), '64000|16000|16000', 'and the rest follows');
+
+#
 # Another cluster, where the same offsets are other messages
 #
 create_server($node, 'movable', $broker);
