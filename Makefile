@@ -4,6 +4,7 @@
 #   make demo              from nothing to example queries on real data
 #   make demo-stop         ends what make demo started
 #   make test              installs what is missing, runs every test
+#   make mutate            shows that the tests notice bounds that are off by one
 #   make bench             prints speeds as ratios to bare clients and plain queries
 #   make lint, make format
 
@@ -26,6 +27,7 @@ OBJS = \
 	src/client/group.o \
 	src/client/handle.o \
 	src/client/lookup.o \
+	src/client/poll.o \
 	src/client/pool.o \
 	src/client/topic.o \
 	src/client/watch.o \
@@ -35,27 +37,48 @@ OBJS = \
 	src/core/json.o \
 	src/core/moment.o \
 	src/core/number.o \
+	src/core/partitioner.o \
 	src/fdw/ahead.o \
+	src/fdw/analyze.o \
 	src/fdw/answer.o \
+	src/fdw/async.o \
 	src/fdw/batch_cache.o \
 	src/fdw/batch_scan.o \
 	src/fdw/convert.o \
 	src/fdw/convert_fast.o \
+	src/fdw/cost.o \
 	src/fdw/decode.o \
 	src/fdw/decode_fault.o \
 	src/fdw/decode_plan.o \
 	src/fdw/explain.o \
+	src/fdw/extent.o \
 	src/fdw/guard.o \
+	src/fdw/ordered_plan.o \
+	src/fdw/ordered_scan.o \
+	src/fdw/ordered_sort.o \
+	src/fdw/ordered_window.o \
+	src/fdw/path.o \
 	src/fdw/plan.o \
+	src/fdw/plan_bounds.o \
 	src/fdw/progress.o \
 	src/fdw/pushdown.o \
+	src/fdw/pushdown_columns.o \
 	src/fdw/pushdown_evaluate.o \
 	src/fdw/pushdown_explain.o \
+	src/fdw/pushdown_form.o \
+	src/fdw/pushdown_inverse.o \
+	src/fdw/pushdown_key.o \
+	src/fdw/pushdown_node.o \
+	src/fdw/pushdown_operator.o \
+	src/fdw/pushdown_value.o \
+	src/fdw/pushdown_zone.o \
 	src/fdw/reader.o \
 	src/fdw/record.o \
 	src/fdw/scan.o \
+	src/fdw/seen.o \
 	src/fdw/slot.o \
 	src/fdw/snapshot.o \
+	src/fdw/spread.o \
 	src/fdw/tail_plan.o \
 	src/fdw/tail_scan.o \
 	src/fdw/window.o \
@@ -144,7 +167,7 @@ override with_llvm = no
 PG_CONFIG ?= pg_config
 # The targets that install what is missing must work before there is a
 # pg_config to ask.
-ifeq ($(filter demo demo-stop test bench lint format,$(MAKECMDGOALS)),)
+ifeq ($(filter demo demo-stop test mutate bench lint format,$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -156,7 +179,7 @@ sql/kafka_fdw--1.0.sql: $(SCRIPT_PARTS:%=$(srcdir)/sql/%.sql)
 	mv $@.tmp $@
 endif
 
-.PHONY: demo demo-stop test bench lint format
+.PHONY: demo demo-stop test mutate bench lint format
 
 demo:
 	test/demo/run
@@ -166,6 +189,9 @@ demo-stop:
 
 test:
 	test/run
+
+mutate:
+	test/mutate
 
 bench:
 	test/bench/run

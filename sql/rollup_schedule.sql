@@ -5,10 +5,10 @@
 CREATE FUNCTION kafka.next_run(schedule text, after timestamptz)
 RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'kafka_next_run'
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION kafka.next_run(text, timestamptz) IS
-'when a schedule of pg_cron comes next after a time: five fields, minute, hour, day of month, month, day of week, in GMT, or @hourly and the like; NULL when it never does';
+'when a schedule of pg_cron comes next after a time: five fields, minute, hour, day of month, month, day of week, in GMT or, with pg_cron 1.5 or later, the zone of its setting cron.timezone, or @hourly and the like; NULL when it never does';
 
 CREATE FUNCTION kafka.diagnose_schedule()
 RETURNS TABLE (subject text, ok boolean, detail text, hint text)

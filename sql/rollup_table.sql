@@ -90,13 +90,13 @@ COMMENT ON TABLE kafka.stored_position IS
 COMMENT ON COLUMN kafka.stored_position.last_time IS
 'the record time of the last message that was read; NULL for none';
 COMMENT ON COLUMN kafka.stored_position.end_offset IS
-'where the partition ended when a run last looked; NULL before';
+'where the partition ended when a run last looked, or first met it';
 COMMENT ON COLUMN kafka.stored_position.newest_key IS
 'the latest record time among the messages whose unique key was counted';
 COMMENT ON COLUMN kafka.stored_position.newest_key_read_at IS
 'when a message of the partition was last counted, or it was first waited for one, by the server''s clock';
 COMMENT ON COLUMN kafka.stored_position.start_offset IS
-'where a new generation began to read a partition that its topic had then; else NULL';
+'the first offset from which on messages of the partition have been read; NULL where that is not known';
 
 -- Written by every run, so apart from what others read and alter.
 CREATE TABLE kafka.stored_progress (

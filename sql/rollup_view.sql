@@ -144,7 +144,7 @@ COMMENT ON COLUMN kafka.rollup_offsets.lost_messages IS
 COMMENT ON COLUMN kafka.rollup_offsets.last_time IS
 'the record time of the last message that was read';
 COMMENT ON COLUMN kafka.rollup_offsets.end_offset IS
-'where the partition ended when a run last stored something';
+'where the partition ended when a run last stored something, or first met the partition';
 
 CREATE VIEW kafka.rollup_runs WITH (security_barrier) AS
 SELECT r.name, run.run_id, run.event, run.started_at, run.finished_at,

@@ -33,4 +33,21 @@
 	 pg_foreign_server_aclcheck(objectid, roleid, mode))
 #endif
 
+/* What kind of word an abbreviation of a zone is, and its value or zone. */
+#if PG_VERSION_NUM < 160000
+#define kafka_decode_zone_abbreviation(lower, type, value, tz) \
+	((void) (*(type) = DecodeTimezoneAbbrev(0, lower, value, tz)))
+#else
+#define kafka_decode_zone_abbreviation(lower, type, value, tz) \
+	((void) DecodeTimezoneAbbrev(0, lower, type, value, tz,    \
+								 &(DateTimeErrorExtra){0}))
+#endif
+
+/* When somebody called for ANALYZE, of a PgStat_StatTabEntry */
+#if PG_VERSION_NUM < 160000
+#define pgstat_last_analyze(entry) ((entry)->analyze_timestamp)
+#else
+#define pgstat_last_analyze(entry) ((entry)->last_analyze_time)
+#endif
+
 #endif /* KAFKA_COMPAT_H */

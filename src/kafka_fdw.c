@@ -72,5 +72,10 @@ kafka_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ReScanForeignScan = kafkaReScanForeignScan;
 	routine->EndForeignScan = kafkaEndForeignScan;
 	routine->ExplainForeignScan = kafkaExplainForeignScan;
+	routine->AnalyzeForeignTable = kafkaAnalyzeForeignTable;
+	routine->IsForeignPathAsyncCapable = kafkaIsForeignPathAsyncCapable;
+	routine->ForeignAsyncRequest = kafkaForeignAsyncRequest;
+	routine->ForeignAsyncConfigureWait = kafkaForeignAsyncConfigureWait;
+	routine->ForeignAsyncNotify = kafkaForeignAsyncNotify;
 	PG_RETURN_POINTER(routine);
 }

@@ -20,6 +20,7 @@
 #include "core/bounds.h"
 #include "core/csv.h"
 #include "core/moment.h"
+#include "core/partitioner.h"
 
 typedef enum KafkaSecurityProtocol
 {
@@ -144,6 +145,7 @@ typedef struct KafkaTableOptions
 	int64 timestamp_max_lag_ms;
 	int64 timestamp_max_lead_ms;
 
+	int partitioner; /* KafkaPartitioner */
 	KafkaCsvDialect csv;
 	bool csv_strict; /* the number of fields must match */
 } KafkaTableOptions;
@@ -156,6 +158,7 @@ typedef struct KafkaColumnOptions
 	bool from_key; /* payload field read from the record's key */
 	char *path;    /* JSON name or path, in UTF-8; csv ignores it */
 	KafkaTimeFormat time_format;
+	int64 max_skew_ms; /* from the record's time; -1 when not set */
 } KafkaColumnOptions;
 
 /*

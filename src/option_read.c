@@ -52,6 +52,8 @@ static const KafkaRoleTypes role_types[] = {
 
 static const Oid raw_types[MAX_ROLE_TYPES] = {BYTEAOID, TEXTOID, VARCHAROID};
 
+static const Oid instant_types[MAX_ROLE_TYPES] = {TIMESTAMPTZOID};
+
 static const Oid time_types[MAX_ROLE_TYPES] = {TIMESTAMPTZOID, TIMESTAMPOID,
 											   DATEOID};
 
@@ -234,6 +236,9 @@ read_payload_column(const KafkaTableOptions *table,
 	if (column->time_format != KAFKA_TIME_FORMAT_NONE)
 		require_type(table, attribute, time_types,
 					 "a column with option \"time_format\"");
+	if (column->max_skew_ms >= 0)
+		require_type(table, attribute, instant_types,
+					 "a column with option \"max_skew\"");
 	if (table->format == KAFKA_FORMAT_RAW)
 		require_type(table, attribute, raw_types,
 					 "the message in format \"raw\"");
@@ -259,6 +264,22 @@ check_role_type(const KafkaTableOptions *table, Form_pg_attribute attribute,
 	}
 }
 
+/* Only a time in the message can be away from its record's time. */
+static void
+forbid_skew(const KafkaTableOptions *table, Form_pg_attribute attribute,
+			const KafkaColumnOptions *column)
+{
+	if (column->max_skew_ms >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),
+				 errmsg("column \"%s\" of foreign table \"%s\" has option "
+						"\"max_skew\", which is not valid together with "
+						"option \"%s\"",
+						NameStr(attribute->attname),
+						get_rel_name(table->relid),
+						kafka_option_role_name(column->role))));
+}
+
 static void
 read_column(const KafkaTableOptions *table, Form_pg_attribute attribute,
 			KafkaColumnOptions *column)
@@ -266,6 +287,7 @@ read_column(const KafkaTableOptions *table, Form_pg_attribute attribute,
 	List *given;
 
 	column->attnum = attribute->attnum;
+	column->max_skew_ms = -1;
 	if (attribute->attisdropped || attribute->attgenerated != '\0')
 	{
 		column->dropped = true;
@@ -277,7 +299,10 @@ read_column(const KafkaTableOptions *table, Form_pg_attribute attribute,
 	if (column->role == KAFKA_ROLE_PAYLOAD)
 		read_payload_column(table, attribute, given, column);
 	else
+	{
+		forbid_skew(table, attribute, column);
 		check_role_type(table, attribute, column->role);
+	}
 }
 
 /* Raises an error where two columns cannot both be there. */

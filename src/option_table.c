@@ -73,6 +73,13 @@ static const KafkaChoice limit_uses[] = {
 	{NULL, 0},
 };
 
+static const KafkaChoice partitioners[] = {
+	{"off", KAFKA_PARTITIONER_NONE},
+	{"murmur2", KAFKA_PARTITIONER_MURMUR2},
+	{"crc32", KAFKA_PARTITIONER_CRC32},
+	{NULL, 0},
+};
+
 static const KafkaChoice payload_sources[] = {
 	{"value", false},
 	{"key", true},
@@ -215,6 +222,8 @@ const KafkaOption kafka_options[] = {
 	 OF_TABLE(trust_time_index), .help = "False never seeks by time."},
 	{"topic_limits", KAFKA_ON_TABLE, KAFKA_TYPE_CHOICE_BOOL,
 	 OF_TABLE(topic_limits), .choices = limit_uses, .initial = "trust"},
+	{"partitioner", KAFKA_ON_TABLE, KAFKA_TYPE_CHOICE, OF_TABLE(partitioner),
+	 .choices = partitioners, .initial = "off"},
 	{"delimiter", KAFKA_ON_TABLE, KAFKA_TYPE_CHARACTER,
 	 OF_TABLE(csv.delimiter), .initial = ","},
 	{"quote", KAFKA_ON_TABLE, KAFKA_TYPE_CHARACTER, OF_TABLE(csv.quote),
@@ -245,6 +254,8 @@ const KafkaOption kafka_options[] = {
 	 .choices = payload_sources, .initial = "value"},
 	{"time_format", KAFKA_ON_COLUMN, KAFKA_TYPE_CHOICE, OF_COLUMN(time_format),
 	 .choices = time_formats},
+	{"max_skew", KAFKA_ON_COLUMN, KAFKA_TYPE_INTERVAL, OF_COLUMN(max_skew_ms),
+	 .min = 0, .max = 36500 * DAY_MS},
 
 	/* accepted without effect, as adjust/kafka_fdw's tables have them */
 	IGNORED("batch_size", KAFKA_ON_TABLE),

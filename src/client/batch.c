@@ -343,9 +343,13 @@ kafka_batch_add(KafkaBatch *batch, const KafkaMessage *message)
 void
 kafka_batch_message(const KafkaBatch *batch, int index, KafkaMessage *message)
 {
-	const KafkaBatchEntry *entry = &batch->entries[index];
-
 	Assert(index >= 0 && index < batch->nentries);
+	kafka_batch_entry_message(&batch->entries[index], message);
+}
+
+void
+kafka_batch_entry_message(const KafkaBatchEntry *entry, KafkaMessage *message)
+{
 	message->topic = entry->topic;
 	message->partition = entry->partition;
 	message->offset = entry->offset;

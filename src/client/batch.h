@@ -124,6 +124,10 @@ extern void kafka_batch_add_entry(KafkaBatch *batch,
 extern void kafka_batch_message(const KafkaBatch *batch, int index,
 								KafkaMessage *message);
 
+/* The same of an entry that may be in no batch; valid as long as the entry. */
+extern void kafka_batch_entry_message(const KafkaBatchEntry *entry,
+									  KafkaMessage *message);
+
 /* Finds an entry's header number index; see kafka_message_header. */
 extern bool kafka_batch_entry_header(const KafkaBatchEntry *entry, int index,
 									 const char **name, const char **value,

@@ -97,6 +97,19 @@ extern KafkaTopic *kafka_client_describe_topics(KafkaClient *client,
 												int ntopics);
 
 /*
+ * The same in two steps: the first sends the questions, of the first few where
+ * there are many, and does not wait.  The second must follow it unless the
+ * handle is given back, which is destroyed then.  names must stay till then.
+ */
+typedef struct KafkaDescribeAhead KafkaDescribeAhead;
+
+extern KafkaDescribeAhead *kafka_client_describe_begin(KafkaClient *client,
+													   char *const *names,
+													   int ntopics);
+extern KafkaTopic *kafka_client_describe_finish(KafkaClient *client,
+												KafkaDescribeAhead *ahead);
+
+/*
  * The partitions that the topic had when this handle last described it,
  * palloc'd: a guess at those it has.  False when it never did.
  */
@@ -187,7 +200,8 @@ typedef struct KafkaLookupAhead KafkaLookupAhead;
  * Asks without waiting, for what is likely to be wanted: it is tried once, and
  * an error is no more than that there is no answer.  The lookups must stay
  * where they are until kafka_client_lookup_finish, which waits and tells
- * whether all are answered; it is to be called unless there is an error.
+ * whether all are answered; it is to be called unless there is an error, or
+ * the handle is given back, which is destroyed then.
  */
 extern KafkaLookupAhead *kafka_client_lookup_begin(KafkaClient *client,
 												   KafkaLookup *lookups,
@@ -299,6 +313,38 @@ extern const KafkaCursorStats *kafka_cursor_stats(const KafkaCursor *cursor);
  */
 extern int64 kafka_cursor_position(const KafkaCursor *cursor,
 								   const char *topic, int32 partition);
+
+/*
+ * The same in steps, for who reads several cursors and waits for all of them
+ * at once.  None of these waits, but for what an event asks of the brokers:
+ * an offset that is gone, or silence for too long.
+ *
+ * kafka_cursor_take gives the next of the records fetched so far, as
+ * kafka_cursor_next does.  After KAFKA_TAKE_NONE kafka_cursor_fetch looks for
+ * more; false when there are none yet.
+ */
+typedef enum KafkaTake
+{
+	KAFKA_TAKE_MESSAGE,
+	KAFKA_TAKE_NONE,
+	KAFKA_TAKE_END /* every range has been read to its end */
+} KafkaTake;
+
+extern KafkaTake kafka_cursor_take(KafkaCursor *cursor, KafkaMessage *message);
+extern bool kafka_cursor_fetch(KafkaCursor *cursor);
+
+/*
+ * A descriptor, the cursor's, that becomes readable when kafka_cursor_fetch is
+ * to be called again: something came, or a time is up at which the cursor must
+ * look after its brokers.  With at_once it is readable now.  To be asked for
+ * before every wait; kafka_cursor_end_wait is to be called after it, before
+ * the fetch.
+ */
+extern int kafka_cursor_begin_wait(KafkaCursor *cursor, bool at_once);
+extern void kafka_cursor_end_wait(KafkaCursor *cursor);
+
+/* Counts time that was spent waiting, for the statistics. */
+extern void kafka_cursor_add_wait(KafkaCursor *cursor, int64 waited_us);
 
 /* Describes up to a few partitions still being read, for a notice. */
 extern char *kafka_cursor_describe_open(const KafkaCursor *cursor);

@@ -23,7 +23,7 @@
  * The library's broker thread stops fetching when the queue holds enough, and
  * in 2.0.2 then sleeps for up to a second whatever happens to the queue.  Any
  * request to that broker wakes it, and the cheapest is a lookup that nobody
- * waits for; see poke_brokers.  Without it a scan takes three times as long.
+ * waits for; see kafka_cursor_poke_brokers.  Without it a scan takes three times as long.
  *
  * IDENTIFICATION
  *		src/client/cursor.c
@@ -42,12 +42,6 @@
  * no longer than this: stopping and starting costs a round trip.
  */
 #define JUMP_MIN_OFFSETS 5000
-
-/* The longest sleep before the watchdog and the progress report look again. */
-#define WAIT_SLICE_MS 500
-
-/* With an empty queue, how long to wait before thinking it was a stall. */
-#define STALL_WAIT_MS 2
 
 static void free_cursor(void *arg);
 
@@ -160,6 +154,7 @@ free_cursor(void *arg)
 
 	if (cursor->queue == NULL)
 		return;
+	kafka_cursor_free_poll(cursor);
 	if (cursor->current)
 		rd_kafka_message_destroy(cursor->current);
 	cursor->current = NULL;
@@ -433,8 +428,8 @@ accept_message(KafkaCursor *cursor, rd_kafka_message_t *native)
  * Wakes broker threads that sleep on a full queue: a lookup with no time to
  * wait is sent and forgotten, and its answer is dropped by the library.
  */
-static void
-poke_brokers(KafkaCursor *cursor)
+void
+kafka_cursor_poke_brokers(KafkaCursor *cursor)
 {
 	rd_kafka_topic_partition_list_t *list;
 
@@ -457,9 +452,8 @@ poke_brokers(KafkaCursor *cursor)
 	cursor->poked_at_messages = cursor->stats.messages;
 }
 
-/* Takes what the queue has, without waiting. */
-static bool
-take_batch(KafkaCursor *cursor)
+bool
+kafka_cursor_take_batch(KafkaCursor *cursor)
 {
 	ssize_t count;
 
@@ -505,21 +499,19 @@ half_queue_is_read(const KafkaCursor *cursor)
 }
 
 /*
- * Gets the next batch, waiting for it.
- *
  * Half a queue having been read is the moment at which the broker threads
  * are woken: they have room again, and by the time the other half is read the
  * next messages are there.
  */
-static void
-fill_batch(KafkaCursor *cursor)
+void
+kafka_cursor_prepare_fill(KafkaCursor *cursor)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (cursor->tick)
 		cursor->tick(cursor->tick_arg);
 	kafka_client_serve_events(cursor->client);
 	if (half_queue_is_read(cursor))
-		poke_brokers(cursor);
+		kafka_cursor_poke_brokers(cursor);
 
 	/*
 	 * Silence counts from here, not from the last batch, which may be long
@@ -532,17 +524,24 @@ fill_batch(KafkaCursor *cursor)
 		cursor->silent_since_ms = kafka_clock_ms();
 		cursor->asked_leaders = 0;
 	}
-	while (!take_batch(cursor))
+}
+
+/* Gets the next batch, waiting for it. */
+static void
+fill_batch(KafkaCursor *cursor)
+{
+	kafka_cursor_prepare_fill(cursor);
+	while (!kafka_cursor_take_batch(cursor))
 	{
 		if (cursor->stats.messages == cursor->poked_at_messages)
-			wait_for_news(cursor, WAIT_SLICE_MS);
+			wait_for_news(cursor, KAFKA_CURSOR_SLICE_MS);
 		else
 		{
 			/* Fetching may have stalled; a short wait will tell. */
-			wait_for_news(cursor, STALL_WAIT_MS);
-			if (take_batch(cursor))
+			wait_for_news(cursor, KAFKA_CURSOR_STALL_MS);
+			if (kafka_cursor_take_batch(cursor))
 				break;
-			poke_brokers(cursor);
+			kafka_cursor_poke_brokers(cursor);
 		}
 	}
 }
@@ -562,8 +561,8 @@ export_message(const rd_kafka_message_t *native, const char *topic,
 	message->entry = NULL;
 }
 
-bool
-kafka_cursor_next(KafkaCursor *cursor, KafkaMessage *message)
+KafkaTake
+kafka_cursor_take(KafkaCursor *cursor, KafkaMessage *message)
 {
 	if (cursor->current)
 	{
@@ -575,27 +574,35 @@ kafka_cursor_next(KafkaCursor *cursor, KafkaMessage *message)
 		cursor->started = true;
 		start_waiting_parts(cursor);
 	}
+	while (cursor->batch_next < cursor->batch_count)
+	{
+		rd_kafka_message_t *native;
+
+		/* Held in current, so that an error below frees it. */
+		native = cursor->batch[cursor->batch_next++];
+		cursor->current = native;
+		if (accept_message(cursor, native))
+		{
+			export_message(native, cursor->last_topic->name, message);
+			cursor->stats.messages++;
+			cursor->stats.bytes += native->len + native->key_len;
+			return KAFKA_TAKE_MESSAGE;
+		}
+		cursor->current = NULL;
+		rd_kafka_message_destroy(native);
+	}
+	return cursor->stats.parts_open == 0 ? KAFKA_TAKE_END : KAFKA_TAKE_NONE;
+}
+
+bool
+kafka_cursor_next(KafkaCursor *cursor, KafkaMessage *message)
+{
 	for (;;)
 	{
-		while (cursor->batch_next < cursor->batch_count)
-		{
-			rd_kafka_message_t *native;
+		KafkaTake take = kafka_cursor_take(cursor, message);
 
-			/* Held in current, so that an error below frees it. */
-			native = cursor->batch[cursor->batch_next++];
-			cursor->current = native;
-			if (accept_message(cursor, native))
-			{
-				export_message(native, cursor->last_topic->name, message);
-				cursor->stats.messages++;
-				cursor->stats.bytes += native->len + native->key_len;
-				return true;
-			}
-			cursor->current = NULL;
-			rd_kafka_message_destroy(native);
-		}
-		if (cursor->stats.parts_open == 0)
-			return false;
+		if (take != KAFKA_TAKE_NONE)
+			return take == KAFKA_TAKE_MESSAGE;
 		fill_batch(cursor);
 	}
 }

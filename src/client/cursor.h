@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * cursor.h
- *		A cursor's state, shared by cursor.c (reading) and watch.c (what is
- *		done about events, gaps and silence).
+ *		A cursor's state, shared by cursor.c (reading), poll.c (reading
+ *		without waiting) and watch.c (what is done about events, gaps and
+ *		silence).
  *
  * IDENTIFICATION
  *		src/client/cursor.h
@@ -17,6 +18,12 @@
 /* Messages taken from the library at once: pointers, their bytes stay put. */
 #define KAFKA_BATCH_FIRST 64
 #define KAFKA_BATCH_MAX 1000
+
+/* The longest sleep before the watchdog and the progress report look again. */
+#define KAFKA_CURSOR_SLICE_MS 500
+
+/* With an empty queue, how long to wait before thinking it was a stall. */
+#define KAFKA_CURSOR_STALL_MS 2
 
 typedef enum KafkaPartState
 {
@@ -71,6 +78,7 @@ struct KafkaCursor
 	int64 passed_at_wait;    /* stats.passed when we last began to wait */
 	int64 silent_since_ms;   /* when that was, with another number */
 	int asked_leaders;       /* times, since then */
+	struct KafkaPoll *poll;  /* see poll.c; NULL while nobody has used it */
 	KafkaCursorStats stats;
 };
 
@@ -85,6 +93,17 @@ extern bool kafka_cursor_pass(KafkaCursor *cursor, KafkaCursorPart *part,
 extern void kafka_cursor_extend_range(KafkaCursorPart *part, int r);
 extern void kafka_cursor_advance(KafkaCursor *cursor, KafkaCursorPart *part,
 								 int64 offset);
+
+/* What is to be done before the queue is looked at again. */
+extern void kafka_cursor_prepare_fill(KafkaCursor *cursor);
+
+/* Takes what the queue has, without waiting; false for nothing. */
+extern bool kafka_cursor_take_batch(KafkaCursor *cursor);
+
+extern void kafka_cursor_poke_brokers(KafkaCursor *cursor);
+
+/* poll.c */
+extern void kafka_cursor_free_poll(KafkaCursor *cursor);
 
 /* watch.c */
 

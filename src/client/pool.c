@@ -400,9 +400,11 @@ kafka_client_release(KafkaClient *client)
 
 	/*
 	 * A handle that never reached a broker, or has just heard of a fault, is
-	 * cheaper to make anew than to trust.
+	 * cheaper to make anew than to trust; and one with calls under way would
+	 * have to be waited for.
 	 */
-	fit = !client->unfit && client->answered && client->idle_timeout_ms > 0 &&
+	fit = !client->unfit && client->answered && client->calls == NULL &&
+		  client->idle_timeout_ms > 0 &&
 		  client->fault.code == RD_KAFKA_RESP_ERR_NO_ERROR &&
 		  client->creator == MyProcPid;
 	if (fit && keep_idle(client))

@@ -319,25 +319,62 @@ describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic,
 	note_seen(client, topic);
 }
 
+struct KafkaDescribeAhead
+{
+	char *const *names;
+	int ntopics;
+	KafkaCall *calls[MAX_CALLS]; /* first tries of some, by index modulo */
+};
+
+/* Sends the questions about the next few topics from start on, all at once. */
+static void
+start_describing(KafkaClient *client, KafkaDescribeAhead *ahead, int start)
+{
+	for (int i = 0; i < Min(ahead->ntopics - start, MAX_CALLS); i++)
+		ahead->calls[i] =
+			kafka_call_metadata(client, ahead->names[start + i],
+								kafka_slice_first(client,
+												  client->connect_timeout_ms));
+}
+
+KafkaDescribeAhead *
+kafka_client_describe_begin(KafkaClient *client, char *const *names,
+							int ntopics)
+{
+	KafkaDescribeAhead *ahead = palloc0(sizeof(KafkaDescribeAhead));
+
+	ahead->names = names;
+	ahead->ntopics = ntopics;
+	start_describing(client, ahead, 0);
+	return ahead;
+}
+
+KafkaTopic *
+kafka_client_describe_finish(KafkaClient *client, KafkaDescribeAhead *ahead)
+{
+	KafkaTopic *topics = palloc0(sizeof(KafkaTopic) * Max(ahead->ntopics, 1));
+
+	for (int i = 0; i < ahead->ntopics; i++)
+	{
+		int next = i % MAX_CALLS;
+
+		if (next == 0 && i > 0)
+			start_describing(client, ahead, i);
+		describe_topic(client, ahead->names[i], &topics[i],
+					   ahead->calls[next]);
+	}
+	pfree(ahead);
+	return topics;
+}
+
 KafkaTopic *
 kafka_client_describe_topics(KafkaClient *client, char *const *names,
 							 int ntopics)
 {
-	KafkaTopic *topics = palloc0(sizeof(KafkaTopic) * Max(ntopics, 1));
-	KafkaCall *calls[MAX_CALLS];
-
-	for (int i = 0; i < ntopics; i++)
-	{
-		int next = i % MAX_CALLS;
-
-		/* The first tries of the next few at once. */
-		for (int j = 0; next == 0 && j < Min(ntopics - i, MAX_CALLS); j++)
-			calls[j] = kafka_call_metadata(
-				client, names[i + j],
-				kafka_slice_first(client, client->connect_timeout_ms));
-		describe_topic(client, names[i], &topics[i], calls[next]);
-	}
-	return topics;
+	return kafka_client_describe_finish(client,
+										kafka_client_describe_begin(client,
+																	names,
+																	ntopics));
 }
 
 KafkaTopic *

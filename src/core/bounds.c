@@ -2,17 +2,20 @@
  *
  * bounds.c
  *		What part of a topic can satisfy a condition: unions of boxes over
- *		(partition, offset, record time).
+ *		(partition, offset, record time, hash of the key).
  *
  * All operations go through insert_box, which keeps three properties: no box
  * is empty, none lies inside another, and no two can be joined exactly (equal
- * in two dimensions, touching or overlapping in the third).  The boxes stand
+ * in all dimensions but one, touching or overlapping in that).  The boxes stand
  * in lexicographic order, so that boxes worth joining are near each other;
  * only the choice of what to widen relies on that, never correctness.
  *
  * Widening replaces two boxes by their hull, the pair whose hull adds least:
- * with (partition x offset x time) as the measure that prefers, without
+ * with the volume as the measure that prefers, without
  * rules for it, boxes of one partition range, neighbours, and small ones.
+ * Hashes are the exception: those that follow each other lead to partitions
+ * that follow each other, so a few hundred lead to all, and that is all that
+ * two of them have in common.
  *
  * A half-open range cannot name INT64_MAX itself.  An end of INT64_MAX counts
  * as unbounded, so every range which ends there contains INT64_MAX as well,
@@ -36,6 +39,12 @@
  * pays this for each of its elements.
  */
 #define PARTNER_DISTANCE 4
+
+/*
+ * How much more than one hash any number of them is.  It stands for the number
+ * of partitions, which is known only where bounds are used.
+ */
+#define HASH_SPREAD 64
 
 static int64_t
 min_int64(int64_t a, int64_t b)
@@ -188,19 +197,20 @@ contains_box(const KafkaBox *outer, const KafkaBox *inner)
 	return true;
 }
 
+/*
+ * By hash first: what two keys have in common is the most expensive to join,
+ * so the boxes of each stand together.
+ */
 static int
 compare_boxes(const KafkaBox *a, const KafkaBox *b)
 {
+	int order = compare_ranges(&a->range[KAFKA_DIMENSION_KEY_HASH],
+							   &b->range[KAFKA_DIMENSION_KEY_HASH]);
 	int d;
 
-	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
-	{
-		int order = compare_ranges(&a->range[d], &b->range[d]);
-
-		if (order != 0)
-			return order;
-	}
-	return 0;
+	for (d = 0; order == 0 && d < KAFKA_DIMENSION_COUNT; d++)
+		order = compare_ranges(&a->range[d], &b->range[d]);
+	return order;
 }
 
 static KafkaBox
@@ -211,6 +221,18 @@ join_boxes(const KafkaBox *a, const KafkaBox *b)
 
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 		hull.range[d] = join_ranges(a->range[d], b->range[d]);
+	return hull;
+}
+
+/* As join_boxes, and so that others with a hash between them fit in as well. */
+static KafkaBox
+widen_boxes(const KafkaBox *a, const KafkaBox *b)
+{
+	KafkaBox hull = join_boxes(a, b);
+
+	if (!touching_ranges(a->range[KAFKA_DIMENSION_KEY_HASH],
+						 b->range[KAFKA_DIMENSION_KEY_HASH]))
+		hull.range[KAFKA_DIMENSION_KEY_HASH] = KAFKA_RANGE_ALL;
 	return hull;
 }
 
@@ -237,13 +259,17 @@ can_join_exactly(const KafkaBox *a, const KafkaBox *b)
  * an unbounded range by nearly the same, enormous amount.
  */
 static uint64_t
-measure_range(KafkaRange range)
+measure_range(KafkaDimension dimension, KafkaRange range)
 {
 	int64_t start = max_int64(range.start, -1);
+	uint64_t length;
 
 	if (start >= range.end)
 		return 0;
-	return (uint64_t) range.end - (uint64_t) start;
+	length = (uint64_t) range.end - (uint64_t) start;
+	if (dimension == KAFKA_DIMENSION_KEY_HASH && length > HASH_SPREAD)
+		length = HASH_SPREAD;
+	return length;
 }
 
 /*
@@ -251,7 +277,7 @@ measure_range(KafkaRange range)
  * stretches that belong to one box, to both, or to none, and what is wasted
  * over each is a question of the dimensions after it; so the sums are built
  * from the last dimension backwards.  Nowhere are two volumes subtracted:
- * they are near 2^190 when ranges are unbounded, and a difference of a few
+ * they are near 2^196 when ranges are unbounded, and a difference of a few
  * thousand offsets would be lost in them.
  */
 static double
@@ -265,13 +291,28 @@ measure_waste(const KafkaBox *hull, const KafkaBox *a, const KafkaBox *b)
 
 	for (d = KAFKA_DIMENSION_COUNT - 1; d >= 0; d--)
 	{
-		uint64_t length = measure_range(hull->range[d]);
-		uint64_t length_a = measure_range(a->range[d]);
-		uint64_t length_b = measure_range(b->range[d]);
-		uint64_t shared =
-			measure_range(kafka_range_intersect(a->range[d], b->range[d]));
-		uint64_t gap = length - length_a - length_b + shared;
+		uint64_t length = measure_range(d, hull->range[d]);
+		uint64_t length_a;
+		uint64_t length_b;
+		uint64_t shared;
+		uint64_t covered;
+		uint64_t gap;
 
+		/* the same as below, and most dimensions of most boxes */
+		if (equal_ranges(a->range[d], b->range[d]))
+		{
+			waste *= (double) length;
+			excess_a *= (double) length;
+			excess_b *= (double) length;
+			hull_volume *= (double) length;
+			continue;
+		}
+		length_a = measure_range(d, a->range[d]);
+		length_b = measure_range(d, b->range[d]);
+		shared =
+			measure_range(d, kafka_range_intersect(a->range[d], b->range[d]));
+		covered = length_a + length_b - shared;
+		gap = length > covered ? length - covered : 0;
 		waste = (double) gap * hull_volume +
 				(double) (length_a - shared) * excess_a +
 				(double) (length_b - shared) * excess_b +
@@ -309,7 +350,7 @@ place_box(KafkaBox *boxes, int *nboxes, const KafkaBox *box)
 static KafkaBox
 join_cheapest_pair(KafkaBox *boxes, int *nboxes)
 {
-	KafkaBox best_hull = join_boxes(&boxes[0], &boxes[1]);
+	KafkaBox best_hull = widen_boxes(&boxes[0], &boxes[1]);
 	double best_waste = -1;
 	int best_i = 0;
 	int best_j = 1;
@@ -320,7 +361,7 @@ join_cheapest_pair(KafkaBox *boxes, int *nboxes)
 	{
 		for (j = i + 1; j < *nboxes && j <= i + PARTNER_DISTANCE; j++)
 		{
-			KafkaBox hull = join_boxes(&boxes[i], &boxes[j]);
+			KafkaBox hull = widen_boxes(&boxes[i], &boxes[j]);
 			double waste = measure_waste(&hull, &boxes[i], &boxes[j]);
 
 			if (best_waste < 0 || waste < best_waste)
@@ -459,22 +500,45 @@ kafka_bounds_or(KafkaBounds *bounds, const KafkaBounds *other)
 		insert_box(bounds, other->boxes[i]);
 }
 
+/*
+ * Is there a hash in the range that leads to the partition?  True as well
+ * where the number of partitions is not known, or is known to be out of date.
+ */
 static bool
-has_partition(const KafkaBox *box, int32_t partition)
+has_hash_of(KafkaRange hashes, int32_t partition, int npartitions)
+{
+	/* hashes are not negative, and have 32 bits */
+	int64_t start = max_int64(hashes.start, 0);
+	int64_t end = min_int64(hashes.end, INT64_C(1) << 32);
+	int64_t distance; /* from the start to the first that leads there */
+
+	if (partition >= npartitions)
+		return true;
+	distance = partition - start % npartitions;
+	if (distance < 0)
+		distance += npartitions;
+	return distance < end - start;
+}
+
+static bool
+has_partition(const KafkaBox *box, int32_t partition, int npartitions)
 {
 	KafkaRange range = box->range[KAFKA_DIMENSION_PARTITION];
 
-	return range.start <= partition && partition < range.end;
+	return range.start <= partition && partition < range.end &&
+		   has_hash_of(box->range[KAFKA_DIMENSION_KEY_HASH], partition,
+					   npartitions);
 }
 
 bool
-kafka_bounds_has_partition(const KafkaBounds *bounds, int32_t partition)
+kafka_bounds_has_partition(const KafkaBounds *bounds, int32_t partition,
+						   int npartitions)
 {
 	int i;
 
 	for (i = 0; i < bounds->nboxes; i++)
 	{
-		if (has_partition(&bounds->boxes[i], partition))
+		if (has_partition(&bounds->boxes[i], partition, npartitions))
 			return true;
 	}
 	return false;
@@ -482,13 +546,13 @@ kafka_bounds_has_partition(const KafkaBounds *bounds, int32_t partition)
 
 int
 kafka_bounds_slices(const KafkaBounds *bounds, int32_t partition,
-					KafkaSlice *slices)
+					int npartitions, KafkaSlice *slices)
 {
 	KafkaBounds plane;
 	int i;
 
 	/*
-	 * With the partition's range out of the way insert_box joins and drops
+	 * With the partition's ranges out of the way insert_box joins and drops
 	 * pairs as it does boxes.  There are never more than there were boxes,
 	 * so nothing is widened.
 	 */
@@ -497,9 +561,10 @@ kafka_bounds_slices(const KafkaBounds *bounds, int32_t partition,
 	{
 		KafkaBox box = bounds->boxes[i];
 
-		if (!has_partition(&box, partition))
+		if (!has_partition(&box, partition, npartitions))
 			continue;
 		box.range[KAFKA_DIMENSION_PARTITION] = KAFKA_RANGE_ALL;
+		box.range[KAFKA_DIMENSION_KEY_HASH] = KAFKA_RANGE_ALL;
 		insert_box(&plane, box);
 	}
 	for (i = 0; i < plane.nboxes; i++)

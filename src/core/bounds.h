@@ -2,7 +2,7 @@
  *
  * bounds.h
  *		What part of a topic can satisfy a condition: unions of boxes over
- *		(partition, offset, record time).
+ *		(partition, offset, record time, hash of the key).
  *
  * A bound is always an upper estimate: it may contain more than the condition
  * lets through, never less.  "Everything" is therefore a right answer for any
@@ -47,10 +47,13 @@ typedef enum KafkaDimension
 {
 	KAFKA_DIMENSION_PARTITION,
 	KAFKA_DIMENSION_OFFSET,
-	KAFKA_DIMENSION_TIME /* milliseconds since 1970 */
+	KAFKA_DIMENSION_TIME,    /* milliseconds since 1970 */
+	KAFKA_DIMENSION_KEY_HASH /* what the producers' partitioner makes of the
+							  * key; modulo the number of partitions that is
+							  * the partition */
 } KafkaDimension;
 
-#define KAFKA_DIMENSION_COUNT 3
+#define KAFKA_DIMENSION_COUNT 4
 
 typedef struct KafkaBox
 {
@@ -81,9 +84,12 @@ extern void kafka_bounds_add_range(KafkaBounds *bounds,
 extern void kafka_bounds_and(KafkaBounds *bounds, const KafkaBounds *other);
 extern void kafka_bounds_or(KafkaBounds *bounds, const KafkaBounds *other);
 
-/* Is there a box that admits this partition? */
+/*
+ * Is there a box that admits this partition, of so many that the topic has?
+ * They have to be all that its producers know, not only those that are read.
+ */
 extern bool kafka_bounds_has_partition(const KafkaBounds *bounds,
-									   int32_t partition);
+									   int32_t partition, int npartitions);
 
 /*
  * The boxes that admit one partition, as (offset, time) pairs in order of
@@ -99,7 +105,7 @@ typedef struct KafkaSlice
 } KafkaSlice;
 
 extern int kafka_bounds_slices(const KafkaBounds *bounds, int32_t partition,
-							   KafkaSlice *slices);
+							   int npartitions, KafkaSlice *slices);
 
 extern KafkaRange kafka_range_intersect(KafkaRange a, KafkaRange b);
 extern bool kafka_range_is_empty(KafkaRange range);

@@ -5,7 +5,8 @@
  *
  * Five fields, separated by blanks: minute, hour, day of month, month, day of
  * week.  Or one of @hourly, @daily (@midnight), @weekly, @monthly, @yearly
- * (@annually), @reboot (@restart).  All times are GMT.
+ * (@annually), @reboot (@restart).  All times are GMT, or those of a clock
+ * that goes as that of GMT does.
  *
  * IDENTIFICATION
  *		src/core/cron.h

@@ -108,7 +108,9 @@ static bool
 want_partition(KafkaReader *reader, const KafkaBounds *bounds,
 			   const WantedTopic *wanted, int32 partition)
 {
-	int nslices = kafka_bounds_slices(bounds, partition, wanted->slices);
+	int nslices =
+		kafka_bounds_slices(bounds, partition, wanted->topic->npartitions,
+							wanted->slices);
 	bool wants_start = false;
 
 	for (int s = 0; s < nslices; s++)
@@ -149,6 +151,32 @@ kafka_window_want(KafkaReader *reader, const KafkaBounds *bounds,
 		kafka_answers_want(kafka_reader_answers(reader), topic_index,
 						   topic->name, topic->partitions[i],
 						   KAFKA_LOOKUP_START, true);
+}
+
+void
+kafka_window_ask_ahead(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	for (int t = 0; t < reader->ntopics; t++)
+	{
+		const KafkaSnapshotTopic *source = reader->topics[t];
+		KafkaTopic topic = {.name = source->name,
+							.npartitions = source->nparts};
+		WantedTopic wanted = {.topic = &topic, .index = t};
+
+		wanted.seeks =
+			kafka_window_guess(reader, topic.name, &wanted.slack_ms);
+		wanted.slices = palloc(sizeof(KafkaSlice) * KAFKA_BOUNDS_MAX_BOXES);
+		for (int i = 0; i < source->nparts; i++)
+		{
+			int32 partition = source->parts[i].partition;
+
+			if (kafka_option_has_partition(reader->table, partition))
+				(void) want_partition(reader, bounds, &wanted, partition);
+		}
+		pfree(wanted.slices);
+	}
+	if (reader->answers)
+		kafka_answers_begin(reader->answers, reader->client);
 }
 
 void

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "fdw/fdw.h"
+#include "fdw/ordered.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -144,7 +145,7 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 {
 	TupleDesc tupdesc = RelationGetDescr(scan->rel);
 	KafkaPushdownColumns columns =
-		kafka_pushdown_columns(0, scan->columns, tupdesc);
+		kafka_pushdown_columns(0, scan->table, scan->columns, tupdesc);
 	const char *names[KAFKA_DIMENSION_COUNT] = {0};
 	char *partitions;
 
@@ -157,8 +158,14 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 #define DESCRIBE(dimension, side)                                           \
 	kafka_pushdown_describe(scan->condition, dimension, side, names, exprs, \
 							deparse_value, deparse)
-	partitions = DESCRIBE(KAFKA_DIMENSION_PARTITION, KAFKA_SIDE_BOTH);
-	explain_partitions(scan, kafka_enable_pushdown ? partitions : NULL, es);
+	partitions =
+		join_sides(DESCRIBE(KAFKA_DIMENSION_PARTITION, KAFKA_SIDE_BOTH),
+				   DESCRIBE(KAFKA_DIMENSION_KEY_HASH, KAFKA_SIDE_BOTH));
+	explain_partitions(scan,
+					   kafka_enable_pushdown && partitions[0] != '\0'
+						   ? partitions
+						   : NULL,
+					   es);
 	explain_start(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_START),
 				  DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_START), es);
 	explain_stop(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_END),
@@ -214,6 +221,8 @@ kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	deparse.verbose = es->verbose || list_length(es->rtable) > 1;
 	explain_topic(scan->table, es);
 	explain_bounds(scan, plan->fdw_exprs, &deparse, es);
+	if (scan->order != NIL)
+		ExplainPropertyText("Order", kafka_ordered_describe(scan), es);
 	if (es->analyze)
 		explain_counts(scan, es);
 }

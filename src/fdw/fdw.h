@@ -32,11 +32,15 @@ typedef enum KafkaScanPrivate
 	KafkaScanPrivateHasScanTlist, /* Boolean: the scan tuple has these columns
 								   * first, in this order; else the table's */
 	KafkaScanPrivateHasLimit,     /* Boolean: a LIMIT may end the scan early */
-	KafkaScanPrivateIsDiscreet,   /* Boolean: a security barrier may hide rows
+	KafkaScanPrivateNeedsNoBounds, /* Boolean: for option require_bounds such a
+								   * LIMIT is enough; without regard to
+								   * kafka_fdw.enable_pushdown */
+	KafkaScanPrivateIsDiscreet,    /* Boolean: a security barrier may hide rows
 								   * that are decoded, so errors must not tell
 								   * what is in them */
-	KafkaScanPrivateTail /* String: the rollup whose tail is read, whose
+	KafkaScanPrivateTail, /* String: the rollup whose tail is read, whose
 								   * checks are fdw_exprs then; "" for none */
+	KafkaScanPrivateOrder /* IntList: see ordered.h; NIL for no order */
 } KafkaScanPrivate;
 
 typedef struct KafkaScanState
@@ -48,6 +52,8 @@ typedef struct KafkaScanState
 	List *condition;
 	List *value_states; /* ExprState of each value in fdw_exprs */
 	bool has_limit;
+	bool needs_no_bounds;
+	List *order; /* see ordered.h; NIL for none */
 	ExprContext *econtext;
 	const char *tail_of; /* the rollup whose tail is read, NULL for none */
 
@@ -57,6 +63,8 @@ typedef struct KafkaScanState
 	TupleTableSlot *slot;
 	int parts_read;  /* partitions started, largest of all starts */
 	KafkaTail *tail; /* NULL until it is opened */
+	struct KafkaOrderedScan *ordered; /* NULL until opened, and for no order */
+	struct KafkaAsync *async; /* see async.c; NULL while rows are waited for */
 
 	/* Only of a scan that reads a batch */
 	KafkaBatch *batch; /* NULL for one that reads topics */
@@ -81,6 +89,31 @@ extern TupleTableSlot *kafkaIterateForeignScan(ForeignScanState *node);
 extern void kafkaReScanForeignScan(ForeignScanState *node);
 extern void kafkaEndForeignScan(ForeignScanState *node);
 
+/*
+ * Connects, computes the bounds, and sends the first questions to the brokers
+ * without waiting for answers; see kafka_reader_begin.
+ */
+extern void kafka_scan_begin(ForeignScanState *node, KafkaBounds *bounds);
+
+/* Starts reading what the parameters bound now; waits for answers. */
+extern void kafka_scan_start(ForeignScanState *node);
+
+/* async.c */
+extern bool kafkaIsForeignPathAsyncCapable(ForeignPath *path);
+extern void kafkaForeignAsyncRequest(AsyncRequest *areq);
+extern void kafkaForeignAsyncConfigureWait(AsyncRequest *areq);
+extern void kafkaForeignAsyncNotify(AsyncRequest *areq);
+
+/*
+ * Gets the next message of those that are there, for a scan whose Append
+ * waits; false at the end, and when there are none yet, which the Append is
+ * told.
+ */
+extern bool kafka_async_next(KafkaScanState *scan, KafkaMessage *message);
+
+/* The scan is to begin again, or not to go on. */
+extern void kafka_async_restart(KafkaScanState *scan);
+
 /* batch_scan.c */
 extern void kafka_batch_scan_begin(ForeignScanState *node,
 								   KafkaScanState *scan);
@@ -92,6 +125,11 @@ extern void kafka_tail_scan_open(ForeignScanState *node, KafkaScanState *scan,
 								 Oid userid);
 extern void kafka_tail_scan_start(KafkaScanState *scan);
 extern TupleTableSlot *kafka_tail_scan_next(KafkaScanState *scan);
+
+/* analyze.c */
+extern bool kafkaAnalyzeForeignTable(Relation rel,
+									 AcquireSampleRowsFunc *acquire,
+									 BlockNumber *pages);
 
 /* explain.c */
 extern void kafkaExplainForeignScan(ForeignScanState *node, ExplainState *es);
@@ -134,7 +172,7 @@ extern int kafka_slot_get_fault(const TupleTableSlot *slot, const char **text);
  * planning and by functions.
  */
 extern KafkaPushdownColumns
-kafka_pushdown_columns(Index relid, const KafkaColumnOptions *columns,
-					   TupleDesc tupdesc);
+kafka_pushdown_columns(Index relid, const KafkaTableOptions *table,
+					   const KafkaColumnOptions *columns, TupleDesc tupdesc);
 
 #endif /* KAFKA_FDW_H */

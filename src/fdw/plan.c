@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * plan.c
- *		Sizes, paths and plans of scans; never asks a broker.
+ *		Plans of scans: what is read, and which columns in which order.
  *
  * IDENTIFICATION
  *		src/fdw/plan.c
@@ -12,240 +12,17 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "fdw/fdw.h"
+#include "fdw/ordered.h"
+#include "fdw/plan.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
-#include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-
-/* A topic's messages, as long as nobody has counted them. */
-#define DEFAULT_TUPLES 1000000.0
-
-/* What a rollup has not counted yet, likewise. */
-#define DEFAULT_TAIL_TUPLES 10000.0
-
-/*
- * What finding the offsets of a window costs, some round trips, and what
- * receiving and decoding a message costs, in the planner's units: about 2 ms
- * and 0.5 us where cpu_tuple_cost stands for some 50 ns.
- */
-#define LOOKUP_COST 400.0
-#define MESSAGE_CPU_FACTOR 10.0
-
-/* What the callbacks pass on in baserel->fdw_private. */
-typedef struct KafkaPlanState
-{
-	KafkaTableOptions *table;
-	KafkaPushdownColumns columns;
-	bool is_for_batch; /* the plan's scans will read messages in memory */
-	FuncExpr *tail;    /* kafka.in_tail, which decides alone what is read; NULL
-						* where the scan has no such condition */
-} KafkaPlanState;
-
-/* Do conditions bound what is read? */
-static bool
-can_be_bounded(const KafkaPlanState *state)
-{
-	return !state->is_for_batch && state->tail == NULL;
-}
-
-KafkaPushdownColumns
-kafka_pushdown_columns(Index relid, const KafkaColumnOptions *columns,
-					   TupleDesc tupdesc)
-{
-	KafkaPushdownColumns result = {.relid = relid};
-
-	for (int i = 0; i < tupdesc->natts; i++)
-	{
-		KafkaDimension dimension;
-
-		if (columns[i].dropped)
-			continue;
-		switch (columns[i].role)
-		{
-			case KAFKA_ROLE_PARTITION:
-				dimension = KAFKA_DIMENSION_PARTITION;
-				break;
-			case KAFKA_ROLE_OFFSET:
-				dimension = KAFKA_DIMENSION_OFFSET;
-				break;
-			case KAFKA_ROLE_TIMESTAMP:
-				dimension = KAFKA_DIMENSION_TIME;
-				break;
-			default:
-				continue;
-		}
-		result.attnum[dimension] = i + 1;
-		result.type[dimension] =
-			getBaseType(TupleDescAttr(tupdesc, i)->atttypid);
-	}
-	return result;
-}
-
-void
-kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
-					   Oid foreigntableid)
-{
-	KafkaPlanState *state = palloc0(sizeof(KafkaPlanState));
-	Relation rel = table_open(foreigntableid, NoLock);
-	double batch_messages = kafka_batch_planned_messages(foreigntableid);
-	KafkaColumnOptions *columns;
-
-	state->table = kafka_option_read_table(foreigntableid);
-	columns = kafka_option_read_columns(state->table, RelationGetDescr(rel));
-	state->columns =
-		kafka_pushdown_columns(baserel->relid, columns, RelationGetDescr(rel));
-	table_close(rel, NoLock);
-	baserel->fdw_private = state;
-
-	state->tail = kafka_tail_find(baserel->relid, baserel->baserestrictinfo);
-	state->is_for_batch = batch_messages >= 0 && state->tail == NULL;
-	if (state->tail != NULL)
-		baserel->tuples = DEFAULT_TAIL_TUPLES;
-	else if (state->is_for_batch)
-		baserel->tuples = Max(batch_messages, 1.0);
-	else if (baserel->tuples <= 0)
-		baserel->tuples = DEFAULT_TUPLES;
-	set_baserel_size_estimates(root, baserel);
-}
-
-/*
- * Costs reading what the understood ones of the clauses leave, and filtering
- * it by all of them.  Of a batch, all is read, and nothing is asked of brokers.
- */
-static void
-estimate_costs(PlannerInfo *root, RelOptInfo *baserel, List *param_clauses,
-			   Cost *startup_cost, Cost *total_cost)
-{
-	KafkaPlanState *state = baserel->fdw_private;
-	List *clauses = list_concat_copy(baserel->baserestrictinfo, param_clauses);
-	List *understood = NIL;
-	ListCell *lc;
-	double messages;
-	QualCost qual_cost;
-
-	foreach(lc, clauses)
-	{
-		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
-
-		if (can_be_bounded(state) &&
-			kafka_pushdown_understands(&state->columns, rinfo->clause))
-			understood = lappend(understood, rinfo);
-	}
-	messages =
-		clamp_row_est(baserel->tuples *
-					  clauselist_selectivity(root, understood, baserel->relid,
-											 JOIN_INNER, NULL));
-	cost_qual_eval(&qual_cost, clauses, root);
-	*startup_cost = qual_cost.startup;
-	if (!state->is_for_batch)
-		*startup_cost += LOOKUP_COST;
-	*total_cost =
-		*startup_cost +
-		messages * (cpu_tuple_cost * MESSAGE_CPU_FACTOR + qual_cost.per_tuple);
-
-	/* It would be refused; a join may have a way to bound it. */
-	if (state->table->require_bounds && can_be_bounded(state) &&
-		understood == NIL)
-		*total_cost += disable_cost;
-}
-
-static void
-add_scan_path(PlannerInfo *root, RelOptInfo *baserel, ParamPathInfo *param)
-{
-	double rows = param ? param->ppi_rows : baserel->rows;
-	Relids outer = param ? param->ppi_req_outer : baserel->lateral_relids;
-	Cost startup_cost;
-	Cost total_cost;
-
-	estimate_costs(root, baserel, param ? param->ppi_clauses : NIL,
-				   &startup_cost, &total_cost);
-	add_path(baserel,
-			 (Path *) create_foreignscan_path(root, baserel, NULL, rows,
-											  startup_cost, total_cost, NIL,
-											  outer, NULL, NIL));
-}
-
-/* Is this equivalence member one of the columns that can be bounded? */
-static bool
-is_bounded_column(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
-				  EquivalenceMember *em, void *arg)
-{
-	KafkaPlanState *state = rel->fdw_private;
-	Var *var = (Var *) em->em_expr;
-
-	while (IsA(var, RelabelType))
-		var = (Var *) ((RelabelType *) var)->arg;
-	if (!IsA(var, Var) || var->varno != rel->relid)
-		return false;
-	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
-	{
-		if (state->columns.attnum[d] == var->varattno && var->varattno > 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Collects the sets of other relations whose values could bound a scan: from
- * join clauses as written, and from those implied by equivalences.
- */
-static List *
-collect_outer_relids(PlannerInfo *root, RelOptInfo *baserel)
-{
-	KafkaPlanState *state = baserel->fdw_private;
-	List *clauses = list_copy(baserel->joininfo);
-	List *sets = NIL;
-	ListCell *lc;
-
-	if (state->tail != NULL)
-		return NIL;
-	if (baserel->has_eclass_joins)
-		clauses =
-			list_concat(clauses, generate_implied_equalities_for_column(
-									 root, baserel, is_bounded_column, NULL,
-									 baserel->lateral_referencers));
-	foreach(lc, clauses)
-	{
-		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
-		Relids outer;
-		ListCell *known;
-
-		if (!join_clause_is_movable_to(rinfo, baserel) ||
-			!kafka_pushdown_understands(&state->columns, rinfo->clause))
-			continue;
-		outer = bms_union(rinfo->clause_relids, baserel->lateral_relids);
-		outer = bms_del_member(outer, baserel->relid);
-		if (bms_is_empty(outer))
-			continue;
-		foreach(known, sets)
-		{
-			if (bms_equal(lfirst(known), outer))
-				break;
-		}
-		if (known == NULL)
-			sets = lappend(sets, outer);
-	}
-	return sets;
-}
-
-void
-kafkaGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel,
-					 Oid foreigntableid)
-{
-	ListCell *lc;
-
-	add_scan_path(root, baserel, NULL);
-	foreach(lc, collect_outer_relids(root, baserel))
-		add_scan_path(root, baserel,
-					  get_baserel_parampathinfo(root, baserel, lfirst(lc)));
-}
 
 /* Appends the column numbers in attrs (offset as pull_varattnos does). */
 static List *
@@ -384,22 +161,36 @@ choose_columns(RelOptInfo *baserel, List *clauses, List *tlist,
 
 /*
  * Does a LIMIT take the rows as they come, so that it can end the scan early?
+ * It does in spite of ORDER BY where they come in that order.
  * root->limit_tuples tells that only of constants, and a LIMIT $1 is not to
  * be one thing in a custom plan and another in a generic one.
  */
 static bool
-limit_ends_scan(PlannerInfo *root)
+limit_ends_scan(PlannerInfo *root, bool in_order)
 {
 	Query *parse = root->parse;
 
-	if (parse->sortClause || parse->groupClause || parse->groupingSets ||
-		parse->distinctClause || parse->hasAggs || parse->hasWindowFuncs ||
-		root->hasHavingQual ||
+	if ((parse->sortClause && !in_order) || parse->groupClause ||
+		parse->groupingSets || parse->distinctClause || parse->hasAggs ||
+		parse->hasWindowFuncs || root->hasHavingQual ||
 		bms_membership(root->all_baserels) != BMS_SINGLETON)
 		return false;
 	if (parse->limitCount && IsA(parse->limitCount, Const))
 		return !castNode(Const, parse->limitCount)->constisnull;
 	return parse->limitCount != NULL;
+}
+
+/*
+ * Is a LIMIT enough where the table demands bounds?  What decides is the query,
+ * and not the path that the planner takes, nor whether pushdown is off: then
+ * the rows are to be the same.
+ */
+static bool
+needs_no_bounds(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid)
+{
+	return limit_ends_scan(root, false) ||
+		   (limit_ends_scan(root, true) &&
+			kafka_ordered_is_possible(root, baserel, foreigntableid));
 }
 
 /*
@@ -461,6 +252,7 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	KafkaPlanState *state = baserel->fdw_private;
 	List *clauses = extract_actual_clauses(scan_clauses, false);
 	List *exprs = NIL;
+	List *order;
 	List *condition;
 	char *tail_of = "";
 	ScanColumns columns;
@@ -479,20 +271,27 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	}
 	else
 	{
-		condition = kafka_pushdown_build(&state->columns, clauses, &exprs);
+		condition =
+			kafka_pushdown_build_for_plan(&state->columns, clauses, &exprs);
 		columns =
 			choose_columns(baserel, clauses, tlist, RelationGetDescr(rel));
 	}
 	table_close(rel, NoLock);
 
+	order = kafka_ordered_build(root, best_path, &exprs);
+
 	/* In the order of KafkaScanPrivate. */
 	private = list_make5(condition, columns.attnums,
 						 makeInteger(columns.filter_count),
 						 makeBoolean(columns.scan_tlist != NIL),
-						 makeBoolean(limit_ends_scan(root)));
+						 makeBoolean(limit_ends_scan(root, order != NIL)));
+	private =
+		lappend(private,
+				makeBoolean(needs_no_bounds(root, baserel, foreigntableid)));
 	private = lappend(private,
 					  makeBoolean(may_decode_hidden_rows(root, scan_clauses)));
 	private = lappend(private, makeString(tail_of));
+	private = lappend(private, order);
 	return make_foreignscan(tlist, clauses, baserel->relid, exprs, private,
 							columns.scan_tlist, NIL, outer_plan);
 }

@@ -64,7 +64,8 @@ kafka_progress_begin(KafkaReader *reader)
 {
 	double estimate;
 
-	reader->progress->reported_at = GetCurrentTimestamp();
+	if (!reader->goes_on)
+		reader->progress->reported_at = GetCurrentTimestamp();
 	if (kafka_max_scan_bytes < 0 || reader->has_no_limit ||
 		reader->may_stop_early)
 		return;

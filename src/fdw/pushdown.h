@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * pushdown.h
- *		From WHERE clauses to bounds on partition, offset and record time.
+ *		From WHERE clauses to bounds on partition, offset, record time and
+ *		key.
  *
  * At plan time clauses become a condition: a tree that names its value
  * expressions by number, so that it can be stored in a plan beside them.  At
@@ -23,12 +24,22 @@
 #include "core/bounds.h"
 #include "nodes/pathnodes.h"
 
+/* A payload column of times that lie near their record's time. */
+typedef struct KafkaSkewedColumn
+{
+	AttrNumber attnum;
+	int64 max_skew_ms;
+} KafkaSkewedColumn;
+
 /* Which columns of the relation can be bounded; 0 where there is none. */
 typedef struct KafkaPushdownColumns
 {
 	Index relid; /* varno of the foreign table */
 	AttrNumber attnum[KAFKA_DIMENSION_COUNT];
 	Oid type[KAFKA_DIMENSION_COUNT]; /* base types */
+	int partitioner;                 /* KafkaPartitioner; 0 for none */
+	int nskewed;
+	KafkaSkewedColumn *skewed; /* all timestamptz */
 } KafkaPushdownColumns;
 
 /*
@@ -37,20 +48,46 @@ typedef struct KafkaPushdownColumns
  * condition is a List of nodes that copyObject and outfuncs know; NIL means
  * everything.
  *
- * Understood, with the column on either side: = < <= > >= on all three
- * columns, BETWEEN, the same with ANY and ALL of an array (so IN), <> and
- * <> ALL (so NOT IN) on the partition, AND, OR, NOT.  Value expressions may be
- * constants, parameters, stable expressions and columns of other relations;
- * not volatile, no subplans, no column of the foreign table itself.  The
- * column of the record time must be timestamptz, and not rounded to less than
- * milliseconds by its typmod.
+ * Understood, with the column on either side: = < <= > >= on partition, offset
+ * and time, BETWEEN, the same with ANY and ALL of an array (so IN), <> and
+ * <> ALL (so NOT IN) on the partition, row comparisons, IS [NOT] DISTINCT
+ * FROM, <@ and @> with ranges and multiranges, AND, OR, NOT, IS TRUE and IS
+ * FALSE; on the key, where the partitioner is known, = and = ANY.
+ *
+ * In place of a time there may be a form of it: date_trunc, date_bin, AT TIME
+ * ZONE, casts between the types of times, rounding, plus and minus intervals,
+ * its distance from a constant time, extract(epoch ...), and any of these of
+ * another.  They may have values as arguments.  A column of the record's time
+ * is timestamptz or timestamp.
+ *
+ * Values may be constants, parameters, stable expressions and columns of other
+ * relations; not volatile, no subplans, no column of the foreign table itself.
+ * Where they depend on the session's TimeZone, as forms do, the zone is that
+ * of the (re)scan's beginning.
  */
 extern List *kafka_pushdown_build(const KafkaPushdownColumns *columns,
 								  List *clauses, List **exprs);
 
+/*
+ * The same for what becomes a plan's fdw_exprs: with what EXPLAIN needs at the
+ * end, a List of the columns' forms as the query has them, whose columns are
+ * resolved with the plan.  kafka_pushdown_values gives the others, the values
+ * that kafka_pushdown_evaluate is to be given.
+ */
+extern List *kafka_pushdown_build_for_plan(const KafkaPushdownColumns *columns,
+										   List *clauses, List **exprs);
+extern List *kafka_pushdown_values(List *exprs);
+
 /* Could this one clause bound anything?  For the choice of join clauses. */
 extern bool kafka_pushdown_understands(const KafkaPushdownColumns *columns,
 									   Expr *clause);
+
+/*
+ * Could this expression be compared with a value to bound anything?  For what
+ * equivalence classes have to offer.
+ */
+extern bool kafka_pushdown_is_form(const KafkaPushdownColumns *columns,
+								   Expr *expr);
 
 /*
  * Does the condition bound this dimension from below or above in every row it
@@ -64,8 +101,11 @@ extern bool kafka_pushdown_bounds_end(List *condition,
 
 /*
  * Computes the bounds, given the value of each expression, in their order.
- * Frees what it allocates; does not block, but may take near a second where
- * lists of a hundred partitions and offsets are combined.
+ * Raises no error for what cannot be computed, which then bounds nothing.
+ * Allocates in the current context, which is the caller's to reset: some words
+ * a time, the elements of arrays and ranges are freed.  Does not block, but
+ * may take near a second where lists of a hundred partitions and offsets are
+ * combined.
  */
 extern void kafka_pushdown_evaluate(List *condition, const Datum *values,
 									const bool *isnull, KafkaBounds *bounds);
@@ -74,8 +114,9 @@ extern void kafka_pushdown_evaluate(List *condition, const Datum *values,
  * Describes, for EXPLAIN, what the condition says of one dimension's start or
  * end, or of the partition: for example "ts >= '2026-01-01 ...'".  names[] are
  * the columns' names by dimension, exprs the plan's fdw_exprs, and deparse
- * turns one of them into text.  NULL when it says nothing.  What it says may
- * be an OR, and then needs parentheses before an AND is put beside it.
+ * turns one of them into text.  Forms are told as they are written in the
+ * query.  NULL when it says nothing.  What it says may be an OR, and then
+ * needs parentheses before an AND is put beside it.
  */
 typedef char *(*KafkaDeparse)(Node *expr, void *arg);
 typedef enum KafkaBoundSide

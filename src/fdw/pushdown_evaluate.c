@@ -3,9 +3,8 @@
  * pushdown_evaluate.c
  *		The bounds a condition gives once its values are known.
  *
- * Runs at every rescan, so at every outer row of a nested loop: what is
- * allocated is freed, and arrays become merged ranges before they become
- * boxes.
+ * Runs at every rescan, so at every outer row of a nested loop: what is large
+ * is freed, and arrays become merged ranges before they become boxes.
  *
  * IDENTIFICATION
  *		src/fdw/pushdown_evaluate.c
@@ -15,42 +14,39 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "core/moment.h"
-#include "fdw/pushdown.h"
 #include "fdw/pushdown_node.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 
 static void evaluate_condition(List *condition, const Datum *values,
 							   const bool *isnull, KafkaBounds *bounds);
 
-static int64
-widen_value(Oid type, Datum value)
+/* Values that are compared with a form: one, or an array's. */
+typedef struct Elements
 {
-	switch (type)
-	{
-		case INT2OID:
-			return DatumGetInt16(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		case INT8OID:
-			return DatumGetInt64(value);
-		default:
-			Assert(type == TIMESTAMPTZOID);
-			return DatumGetTimestampTz(value);
-	}
-}
+	Datum *values; /* palloc'd; that are not NULL */
+	int nvalues;
+	bool has_null; /* besides */
+} Elements;
 
 /* Not for KAFKA_OP_NE, which is not one range. */
 static KafkaRange
-range_of_leaf(const KafkaLeaf *leaf, int64 value)
+range_of_value(const KafkaLeaf *leaf, const Datum *values, Datum value)
 {
+	KafkaRange range = KAFKA_RANGE_ALL;
+
 	Assert(leaf->op != KAFKA_OP_NE);
-	if (leaf->dimension == KAFKA_DIMENSION_TIME)
-		return kafka_moment_range(leaf->op, value);
-	return kafka_range_from_op(leaf->op, value);
+	if (leaf->form.dimension == KAFKA_DIMENSION_KEY_HASH)
+	{
+		if (!kafka_key_hash_range(leaf->partitioner, leaf->type, value,
+								  &range))
+			return KAFKA_RANGE_ALL;
+		return range;
+	}
+	return kafka_form_invert(&leaf->form, values,
+							 kafka_value_range(&leaf->form, leaf->op,
+											   leaf->type, value));
 }
 
 static int
@@ -110,9 +106,32 @@ add_ranges(KafkaBounds *bounds, KafkaDimension dimension, KafkaRange *ranges,
 {
 	int i;
 
-	nranges = close_gaps(ranges, kafka_range_merge(ranges, nranges));
+	nranges = kafka_range_merge(ranges, nranges);
+	if (dimension == KAFKA_DIMENSION_KEY_HASH &&
+		nranges > KAFKA_BOUNDS_MAX_BOXES)
+	{
+		/* there is a hash of every partition in nearly every gap */
+		ranges[0] = KAFKA_RANGE_ALL;
+		nranges = 1;
+	}
+	nranges = close_gaps(ranges, nranges);
 	for (i = 0; i < nranges; i++)
 		kafka_bounds_add_range(bounds, dimension, ranges[i]);
+}
+
+static int64
+widen_integer(Oid type, Datum value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			Assert(type == INT8OID);
+			return DatumGetInt64(value);
+	}
 }
 
 /*
@@ -120,20 +139,21 @@ add_ranges(KafkaBounds *bounds, KafkaDimension dimension, KafkaRange *ranges,
  * neighbour as well, but partitions have neither number.
  */
 static void
-add_other_partitions(KafkaBounds *bounds, const int64 *partitions,
-					 int npartitions)
+add_other_partitions(const KafkaLeaf *leaf, const Elements *elements,
+					 KafkaBounds *bounds)
 {
-	KafkaRange *ranges = palloc((npartitions + 1) * sizeof(KafkaRange));
+	KafkaRange *ranges = palloc((elements->nvalues + 1) * sizeof(KafkaRange));
 	int nranges;
 	int64 start = PG_INT64_MIN;
-	int i;
 
-	for (i = 0; i < npartitions; i++)
-		ranges[i] = kafka_range_from_op(KAFKA_OP_EQ, partitions[i]);
-	nranges = kafka_range_merge(ranges, npartitions);
+	for (int i = 0; i < elements->nvalues; i++)
+		ranges[i] = kafka_range_from_op(KAFKA_OP_EQ,
+										widen_integer(leaf->type,
+													  elements->values[i]));
+	nranges = kafka_range_merge(ranges, elements->nvalues);
 
 	/* in place: the gap before a range takes its slot */
-	for (i = 0; i < nranges; i++)
+	for (int i = 0; i < nranges; i++)
 	{
 		KafkaRange excluded = ranges[i];
 
@@ -148,100 +168,150 @@ add_other_partitions(KafkaBounds *bounds, const int64 *partitions,
 	pfree(ranges);
 }
 
-/*
- * The elements of an array that are not NULL, palloc'd, and whether there are
- * others.
- */
-static int64 *
-read_elements(const KafkaLeaf *leaf, Datum datum, int *nelements,
-			  bool *hasnull)
+static Elements
+read_elements(const KafkaLeaf *leaf, Datum datum)
 {
-	ArrayType *array = DatumGetArrayTypeP(datum);
+	Elements result = {0};
+	ArrayType *array;
 	int16 typlen;
 	bool typbyval;
 	char typalign;
-	Datum *datums;
 	bool *nulls;
 	int ndatums;
-	int64 *elements;
-	int i;
 
+	if (leaf->kind != KAFKA_NODE_ANY && leaf->kind != KAFKA_NODE_ALL)
+	{
+		result.values = palloc(sizeof(Datum));
+		result.values[result.nvalues++] = datum;
+		return result;
+	}
+	array = DatumGetArrayTypeP(datum);
 	get_typlenbyvalalign(leaf->type, &typlen, &typbyval, &typalign);
-	deconstruct_array(array, leaf->type, typlen, typbyval, typalign, &datums,
-					  &nulls, &ndatums);
-	elements = palloc(Max(ndatums, 1) * sizeof(int64));
-	*nelements = 0;
-	for (i = 0; i < ndatums; i++)
+	deconstruct_array(array, leaf->type, typlen, typbyval, typalign,
+					  &result.values, &nulls, &ndatums);
+	for (int i = 0; i < ndatums; i++)
 	{
 		if (!nulls[i])
-			elements[(*nelements)++] = widen_value(leaf->type, datums[i]);
+			result.values[result.nvalues++] = result.values[i];
 	}
-	*hasnull = *nelements < ndatums;
-	pfree(datums);
+	result.has_null = result.nvalues < ndatums;
 	pfree(nulls);
-	if ((Pointer) array != DatumGetPointer(datum))
-		pfree(array);
-	return elements;
+	return result;
 }
 
 /* One element that satisfies the operator is enough; NULLs do not. */
 static void
-evaluate_any(const KafkaLeaf *leaf, const int64 *elements, int nelements,
-			 KafkaBounds *bounds)
+evaluate_any(const KafkaLeaf *leaf, const Elements *elements,
+			 const Datum *values, KafkaBounds *bounds)
 {
-	KafkaRange *ranges = palloc(Max(nelements, 1) * sizeof(KafkaRange));
-	int i;
+	KafkaRange *ranges =
+		palloc(Max(elements->nvalues, 1) * sizeof(KafkaRange));
 
-	for (i = 0; i < nelements; i++)
-		ranges[i] = range_of_leaf(leaf, elements[i]);
-	add_ranges(bounds, leaf->dimension, ranges, nelements);
+	for (int i = 0; i < elements->nvalues; i++)
+		ranges[i] = range_of_value(leaf, values, elements->values[i]);
+	add_ranges(bounds, leaf->form.dimension, ranges, elements->nvalues);
 	pfree(ranges);
 }
 
 /* Every element must satisfy the operator, which a NULL never does. */
 static void
-evaluate_all(const KafkaLeaf *leaf, const int64 *elements, int nelements,
-			 bool hasnull, KafkaBounds *bounds)
+evaluate_all(const KafkaLeaf *leaf, const Elements *elements,
+			 const Datum *values, KafkaBounds *bounds)
 {
 	KafkaRange range = KAFKA_RANGE_ALL;
-	int i;
 
-	if (hasnull)
+	if (elements->has_null)
 		return;
 	if (leaf->op == KAFKA_OP_NE)
 	{
-		add_other_partitions(bounds, elements, nelements);
+		add_other_partitions(leaf, elements, bounds);
 		return;
 	}
-	for (i = 0; i < nelements; i++)
-		range = kafka_range_intersect(range, range_of_leaf(leaf, elements[i]));
-	kafka_bounds_add_range(bounds, leaf->dimension, range);
+	for (int i = 0; i < elements->nvalues; i++)
+		range =
+			kafka_range_intersect(range, range_of_value(leaf, values,
+														elements->values[i]));
+	kafka_bounds_add_range(bounds, leaf->form.dimension, range);
+}
+
+/* "form <@ range" */
+static void
+evaluate_contained(const KafkaLeaf *leaf, const Datum *values,
+				   KafkaBounds *bounds)
+{
+	int nranges;
+	KafkaRange *ranges = kafka_value_ranges(&leaf->form, leaf->type,
+											values[leaf->value], &nranges);
+
+	for (int i = 0; i < nranges; i++)
+		ranges[i] = kafka_form_invert(&leaf->form, values, ranges[i]);
+	add_ranges(bounds, leaf->form.dimension, ranges, nranges);
+	pfree(ranges);
+}
+
+/*
+ * Where IS NOT DISTINCT FROM is compared with NULL: of a time nothing is
+ * known, since columns of it can be NULL, but partitions and offsets are not.
+ */
+static void
+evaluate_distinct_null(const KafkaLeaf *leaf, KafkaBounds *bounds)
+{
+	if (leaf->op == KAFKA_OP_NE ||
+		(leaf->form.dimension != KAFKA_DIMENSION_PARTITION &&
+		 leaf->form.dimension != KAFKA_DIMENSION_OFFSET))
+		kafka_bounds_everything(bounds);
+}
+
+/* Is a step's argument NULL, and so the form in every row? */
+static bool
+is_form_null(const KafkaForm *form, const bool *isnull)
+{
+	for (int i = 0; i < form->nsteps; i++)
+	{
+		for (int j = 0; j < 2; j++)
+		{
+			/* a second number without a first is no value's */
+			if (form->steps[i].args[0] >= 0 && form->steps[i].args[j] >= 0 &&
+				isnull[form->steps[i].args[j]])
+				return true;
+		}
+	}
+	return false;
 }
 
 static void
 evaluate_leaf(const KafkaLeaf *leaf, const Datum *values, const bool *isnull,
 			  KafkaBounds *bounds)
 {
-	int64 *elements;
-	int nelements = 1;
-	bool hasnull = false;
+	bool is_null = is_form_null(&leaf->form, isnull);
+	Elements elements;
 
 	kafka_bounds_nothing(bounds);
 	if (isnull[leaf->value])
-		return;
-	if (leaf->kind == KAFKA_NODE_COMPARE)
 	{
-		elements = palloc(sizeof(int64));
-		*elements = widen_value(leaf->type, values[leaf->value]);
+		if (leaf->kind == KAFKA_NODE_DISTINCT)
+			evaluate_distinct_null(leaf, bounds);
+		return;
 	}
+	if (leaf->kind == KAFKA_NODE_CONTAINED)
+	{
+		if (!is_null)
+			evaluate_contained(leaf, values, bounds);
+		return;
+	}
+	elements = read_elements(leaf, values[leaf->value]);
+
+	/* without elements ALL is true of NULL as well */
+	if (leaf->kind == KAFKA_NODE_ALL && elements.nvalues == 0 &&
+		!elements.has_null)
+		kafka_bounds_everything(bounds);
+	else if (is_null)
+		Assert(leaf->op != KAFKA_OP_NE); /* nothing */
+	else if (leaf->kind == KAFKA_NODE_ANY)
+		evaluate_any(leaf, &elements, values, bounds);
 	else
-		elements =
-			read_elements(leaf, values[leaf->value], &nelements, &hasnull);
-	if (leaf->kind == KAFKA_NODE_ANY)
-		evaluate_any(leaf, elements, nelements, bounds);
-	else
-		evaluate_all(leaf, elements, nelements, hasnull, bounds);
-	pfree(elements);
+		evaluate_all(leaf, &elements, values, bounds);
+	pfree(elements.values);
 }
 
 static void

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "fdw/pushdown.h"
 #include "fdw/pushdown_node.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -29,6 +28,7 @@ typedef struct DescribeState
 	List *exprs;
 	KafkaDeparse deparse;
 	void *arg;
+	List *texts; /* forms as written in the query */
 } DescribeState;
 
 static char *describe_condition(const DescribeState *state, List *condition);
@@ -38,9 +38,13 @@ static bool
 leaf_bounds_side(const KafkaLeaf *leaf, KafkaDimension dimension,
 				 KafkaBoundSide side)
 {
-	if (leaf->dimension != dimension)
+	KafkaOp op = leaf->op;
+
+	if (leaf->form.dimension != dimension)
 		return false;
-	switch (leaf->op)
+	if (kafka_form_is_reversed(&leaf->form))
+		op = kafka_op_commute(op);
+	switch (op)
 	{
 		case KAFKA_OP_LT:
 		case KAFKA_OP_LE:
@@ -108,16 +112,28 @@ describe_leaf(const DescribeState *state, const KafkaLeaf *leaf)
 		[KAFKA_OP_LT] = "<",  [KAFKA_OP_LE] = "<=", [KAFKA_OP_EQ] = "=",
 		[KAFKA_OP_GE] = ">=", [KAFKA_OP_GT] = ">",  [KAFKA_OP_NE] = "<>",
 	};
-	const char *name = state->names[leaf->dimension];
+	const char *name = state->names[leaf->form.dimension];
 	char *value;
 
 	if (!leaf_bounds_side(leaf, state->dimension, state->side))
 		return NULL;
+	if (leaf->text >= 0)
+		name = state->deparse(list_nth(state->texts, leaf->text), state->arg);
 	value = state->deparse(list_nth(state->exprs, leaf->value), state->arg);
-	if (leaf->kind == KAFKA_NODE_COMPARE)
-		return psprintf("%s %s %s", name, signs[leaf->op], value);
-	return psprintf("%s %s %s (%s)", name, signs[leaf->op],
-					leaf->kind == KAFKA_NODE_ANY ? "ANY" : "ALL", value);
+	switch (leaf->kind)
+	{
+		case KAFKA_NODE_ANY:
+			return psprintf("%s %s ANY (%s)", name, signs[leaf->op], value);
+		case KAFKA_NODE_ALL:
+			return psprintf("%s %s ALL (%s)", name, signs[leaf->op], value);
+		case KAFKA_NODE_DISTINCT:
+			return psprintf("%s IS %sDISTINCT FROM %s", name,
+							leaf->op == KAFKA_OP_EQ ? "NOT " : "", value);
+		case KAFKA_NODE_CONTAINED:
+			return psprintf("%s <@ %s", name, value);
+		default:
+			return psprintf("%s %s %s", name, signs[leaf->op], value);
+	}
 }
 
 /*
@@ -186,7 +202,11 @@ kafka_pushdown_describe(List *condition, KafkaDimension dimension,
 						KafkaBoundSide side, const char *const *names,
 						List *exprs, KafkaDeparse deparse, void *arg)
 {
-	DescribeState state = {dimension, side, names, exprs, deparse, arg};
+	DescribeState state = {dimension, side, names, exprs, deparse, arg, NIL};
 
-	return condition == NIL ? NULL : describe_condition(&state, condition);
+	if (condition == NIL)
+		return NULL;
+	if (exprs != NIL && IsA(llast(exprs), List))
+		state.texts = llast(exprs);
+	return describe_condition(&state, condition);
 }

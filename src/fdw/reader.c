@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "fdw/reader.h"
+#include "fdw/seen.h"
 #include "utils/memutils.h"
 
 /* From this many offsets on, reading gains more by large fetches than it loses. */
@@ -134,7 +135,7 @@ open_cursor(KafkaReader *reader)
 }
 
 void
-kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds)
+kafka_reader_begin(KafkaReader *reader, const KafkaBounds *bounds)
 {
 	MemoryContext caller;
 
@@ -142,9 +143,52 @@ kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds)
 	if (reader->client == NULL)
 		lend_client(reader, KAFKA_FOR_SEEKS);
 	caller = MemoryContextSwitchTo(reader->scan_context);
+	reader->begun = true;
+	if (reader->topics == NULL)
+		kafka_snapshot_begin(reader, bounds);
+	if (reader->topics == NULL && reader->ahead == NULL &&
+		reader->table->topic_pattern == NULL)
+		kafka_snapshot_open(reader, bounds); /* others took it: no waiting */
+	if (reader->topics)
+		kafka_window_ask_ahead(reader, bounds);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+kafka_reader_ask(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	MemoryContext caller = MemoryContextSwitchTo(reader->scan_context);
+
+	kafka_snapshot_ask(reader, bounds);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+kafka_reader_resolve(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	MemoryContext caller;
+
+	if (!reader->begun)
+		kafka_reader_stop(reader);
+	if (reader->client == NULL)
+		lend_client(reader, KAFKA_FOR_SEEKS);
+	caller = MemoryContextSwitchTo(reader->scan_context);
 	if (reader->topics == NULL)
 		kafka_snapshot_open(reader, bounds);
+	if (reader->answers)
+		kafka_answers_finish(reader->answers, reader->client, true);
+	reader->begun = false;
 	kafka_window_resolve(reader, bounds);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	MemoryContext caller;
+
+	kafka_reader_resolve(reader, bounds);
+	caller = MemoryContextSwitchTo(reader->scan_context);
 	open_cursor(reader);
 	MemoryContextSwitchTo(caller);
 }
@@ -180,6 +224,7 @@ kafka_reader_need_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
 			kafka_answers_get(answers, index, topic->parts[i].partition,
 							  KAFKA_LOOKUP_START);
 	topic->starts_known = true;
+	kafka_seen_note_topic(reader->connection, topic);
 }
 
 void
@@ -198,7 +243,25 @@ kafka_reader_ask_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
 	for (int i = 0; i < topic->nparts; i++)
 		topic->parts[i].start = lookups[i].offset;
 	topic->starts_known = true;
+	kafka_seen_note_topic(reader->connection, topic);
 	pfree(lookups);
+}
+
+void
+kafka_reader_start_parts(KafkaReader *reader, const KafkaReadPart *parts,
+						 int nparts)
+{
+	MemoryContext caller;
+
+	kafka_reader_stop(reader);
+	if (reader->client == NULL)
+		lend_client(reader, KAFKA_FOR_SEEKS);
+	caller = MemoryContextSwitchTo(reader->scan_context);
+	reader->parts = palloc(sizeof(KafkaReadPart) * Max(nparts, 1));
+	memcpy(reader->parts, parts, sizeof(KafkaReadPart) * nparts);
+	reader->nparts = nparts;
+	open_cursor(reader);
+	MemoryContextSwitchTo(caller);
 }
 
 void
@@ -357,6 +420,18 @@ kafka_reader_lost(const KafkaReader *reader)
 	return lost;
 }
 
+/*
+ * Free the partitions' fetches at their end, and the handle if it is not
+ * wanted again: the query may go on for long, and over many tables.
+ */
+static void
+end_reading(KafkaReader *reader)
+{
+	kafka_reader_stop(reader);
+	if (reader->reads_once)
+		return_client(reader);
+}
+
 bool
 kafka_reader_next(KafkaReader *reader, KafkaMessage *message)
 {
@@ -364,15 +439,29 @@ kafka_reader_next(KafkaReader *reader, KafkaMessage *message)
 		return false;
 	if (kafka_cursor_next(reader->cursor, message))
 		return true;
-
-	/*
-	 * Free the partitions' fetches now, and the handle if it is not wanted
-	 * again: the query may go on for long, and over many tables.
-	 */
-	kafka_reader_stop(reader);
-	if (reader->reads_once)
-		return_client(reader);
+	end_reading(reader);
 	return false;
+}
+
+/* What share of the offsets has messages is worth knowing when planning. */
+static void
+note_density(const KafkaReader *reader, const KafkaCursorStats *stats)
+{
+	for (int t = 0; t < reader->ntopics; t++)
+		kafka_seen_note_read(reader->connection, reader->topics[t]->name,
+							 (double) stats->passed, (double) stats->messages);
+}
+
+KafkaTake
+kafka_reader_take(KafkaReader *reader, KafkaMessage *message)
+{
+	KafkaTake take = KAFKA_TAKE_END;
+
+	if (reader->cursor)
+		take = kafka_cursor_take(reader->cursor, message);
+	if (take == KAFKA_TAKE_END && reader->cursor)
+		end_reading(reader);
+	return take;
 }
 
 void
@@ -386,12 +475,20 @@ kafka_reader_stop(KafkaReader *reader)
 		reader->bytes += stats->bytes;
 		reader->wait_us += stats->wait_us;
 		reader->lost += stats->lost;
+		note_density(reader, stats);
 		kafka_cursor_close(reader->cursor);
 		reader->cursor = NULL;
+	}
+	if (reader->begun)
+	{
+		/* Nobody waits for the answers, and they go with the handle. */
+		return_client(reader);
+		reader->begun = false;
 	}
 	reader->parts = NULL;
 	reader->nparts = 0;
 	reader->answers = NULL;
+	reader->ahead = NULL;
 	MemoryContextReset(reader->scan_context);
 }
 

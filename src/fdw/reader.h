@@ -67,12 +67,15 @@ typedef struct KafkaReader
 	bool reads_once; /* no rescan is likely: needs no client after the end */
 	bool may_stop_early; /* a LIMIT may make it read far less */
 	bool has_no_limit;   /* kafka_fdw.max_scan_bytes does not apply */
+	bool goes_on;        /* this start goes on with what another began */
 
 	/* Of the current start */
 	KafkaReadPart *parts;
 	int nparts;
 	KafkaCursor *cursor;   /* NULL when nothing is being read */
 	KafkaAnswers *answers; /* in scan_context; NULL while not needed */
+	bool begun;            /* questions were sent; see kafka_reader_begin */
+	struct KafkaSnapshotAhead *ahead; /* those for the snapshot, or NULL */
 
 	/* Over all starts */
 	KafkaStopReason stop_reason; /* valid once started */
@@ -103,8 +106,31 @@ extern KafkaReader *kafka_reader_create(KafkaTableOptions *table,
 										KafkaColumnOptions *columns,
 										Oid userid, MemoryContext owner);
 
+/*
+ * Sends the first questions of a kafka_reader_start with these bounds, and
+ * does not wait, so that those of several readers are answered at a time;
+ * kafka_reader_ask waits for some of the answers and sends the questions that
+ * they lead to.  Both may be left out, and what is begun may be stopped.
+ */
+extern void kafka_reader_begin(KafkaReader *reader, const KafkaBounds *bounds);
+extern void kafka_reader_ask(KafkaReader *reader, const KafkaBounds *bounds);
+
 /* Starts reading all that bounds let through; ends what was being read. */
 extern void kafka_reader_start(KafkaReader *reader, const KafkaBounds *bounds);
+
+/*
+ * Finds what bounds let through, in reader->parts, and reads nothing yet; ends
+ * what was being read.
+ */
+extern void kafka_reader_resolve(KafkaReader *reader,
+								 const KafkaBounds *bounds);
+
+/*
+ * Starts reading these ranges of partitions, which lie between their log starts
+ * and the snapshot's ends; what parts points to must stay until the end.
+ */
+extern void kafka_reader_start_parts(KafkaReader *reader,
+									 const KafkaReadPart *parts, int nparts);
 
 /* Starts reading the newest count offsets of every partition. */
 extern void kafka_reader_start_newest(KafkaReader *reader, int64 count);
@@ -152,6 +178,9 @@ extern int64 kafka_reader_lost(const KafkaReader *reader);
 
 extern bool kafka_reader_next(KafkaReader *reader, KafkaMessage *message);
 
+/* The same of what was fetched so far; see kafka_cursor_take. */
+extern KafkaTake kafka_reader_take(KafkaReader *reader, KafkaMessage *message);
+
 /* Stops reading, so that the statistics are complete; may start again. */
 extern void kafka_reader_stop(KafkaReader *reader);
 
@@ -173,6 +202,10 @@ extern void kafka_window_resolve(KafkaReader *reader,
  */
 extern void kafka_window_want(KafkaReader *reader, const KafkaBounds *bounds,
 							  int topic_index, const KafkaTopic *topic);
+
+/* Asks about the times of these bounds, without waiting, in known topics. */
+extern void kafka_window_ask_ahead(KafkaReader *reader,
+								   const KafkaBounds *bounds);
 
 /* Sends the questions about settings that these bounds raise. */
 extern void kafka_window_request_settings(KafkaReader *reader,
@@ -199,6 +232,14 @@ extern const char *kafka_stop_reason_text(KafkaStopReason reason);
  */
 extern void kafka_snapshot_open(KafkaReader *reader,
 								const KafkaBounds *bounds);
+
+/*
+ * What of that can be asked without waiting, in two steps; then it is to be
+ * asked for with the same bounds.
+ */
+extern void kafka_snapshot_begin(KafkaReader *reader,
+								 const KafkaBounds *bounds);
+extern void kafka_snapshot_ask(KafkaReader *reader, const KafkaBounds *bounds);
 
 /*
  * The same without a reader: the topics, their ends and starts, in an array in

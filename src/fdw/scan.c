@@ -20,6 +20,7 @@
 
 #include "executor/executor.h"
 #include "fdw/fdw.h"
+#include "fdw/ordered.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
 #include "utils/memutils.h"
@@ -37,7 +38,7 @@ check_required_bounds(const KafkaScanState *scan)
 	 * is demanded all the same, and the rows are those of pushdown on.
 	 */
 	if (!scan->table->require_bounds || scan->condition != NIL ||
-		scan->has_limit || scan->tail_of != NULL)
+		scan->needs_no_bounds || scan->tail_of != NULL)
 		return;
 	ereport(
 		ERROR,
@@ -63,6 +64,9 @@ kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 		kafka_option_read_columns(scan->table, RelationGetDescr(scan->rel));
 	scan->condition = list_nth(private, KafkaScanPrivateCondition);
 	scan->has_limit = boolVal(list_nth(private, KafkaScanPrivateHasLimit));
+	scan->needs_no_bounds =
+		boolVal(list_nth(private, KafkaScanPrivateNeedsNoBounds));
+	scan->order = list_nth(private, KafkaScanPrivateOrder);
 	scan->tail_of = strVal(list_nth(private, KafkaScanPrivateTail));
 	if (scan->tail_of[0] == '\0')
 		scan->tail_of = NULL;
@@ -76,7 +80,9 @@ kafkaBeginForeignScan(ForeignScanState *node, int eflags)
 		return;
 	}
 	check_required_bounds(scan);
-	scan->value_states = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
+	scan->value_states =
+		ExecInitExprList(kafka_pushdown_values(plan->fdw_exprs),
+						 (PlanState *) node);
 	scan->econtext = node->ss.ps.ps_ExprContext;
 }
 
@@ -105,6 +111,8 @@ open_scan(ForeignScanState *node, KafkaScanState *scan)
 	scan->reader->may_stop_early = scan->has_limit;
 	if (scan->tail_of != NULL)
 		kafka_tail_scan_open(node, scan, reading_user(node));
+	if (scan->order != NIL)
+		scan->ordered = kafka_ordered_scan_create(scan, scan->order);
 	scan->slot =
 		kafka_slot_create(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor, scan,
 						  plan->fdw_private, &scan->reader->rejected);
@@ -133,6 +141,17 @@ compute_bounds(KafkaScanState *scan, KafkaBounds *bounds)
 	MemoryContextSwitchTo(caller);
 }
 
+void
+kafka_scan_begin(ForeignScanState *node, KafkaBounds *bounds)
+{
+	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
+
+	if (scan->reader == NULL)
+		open_scan(node, scan);
+	compute_bounds(scan, bounds);
+	kafka_reader_begin(scan->reader, bounds);
+}
+
 static void
 start_scan(KafkaScanState *scan)
 {
@@ -144,11 +163,37 @@ start_scan(KafkaScanState *scan)
 		KafkaBounds *bounds = palloc(sizeof(KafkaBounds));
 
 		compute_bounds(scan, bounds);
-		kafka_reader_start(scan->reader, bounds);
+		if (scan->ordered)
+			kafka_ordered_scan_start(scan->ordered, bounds);
+		else
+			kafka_reader_start(scan->reader, bounds);
 		pfree(bounds);
 	}
-	scan->parts_read = Max(scan->parts_read, scan->reader->nparts);
+	scan->parts_read =
+		Max(scan->parts_read, scan->ordered
+								  ? kafka_ordered_scan_parts(scan->ordered)
+								  : scan->reader->nparts);
 	scan->started = true;
+}
+
+void
+kafka_scan_start(ForeignScanState *node)
+{
+	KafkaScanState *scan = (KafkaScanState *) node->fdw_state;
+
+	if (scan->reader == NULL)
+		open_scan(node, scan);
+	start_scan(scan);
+}
+
+static inline bool
+next_message(KafkaScanState *scan, KafkaMessage *message)
+{
+	if (scan->ordered)
+		return kafka_ordered_scan_next(scan->ordered, message);
+	if (scan->async)
+		return kafka_async_next(scan, message);
+	return kafka_reader_next(scan->reader, message);
 }
 
 TupleTableSlot *
@@ -160,15 +205,11 @@ kafkaIterateForeignScan(ForeignScanState *node)
 	if (scan->batch)
 		return kafka_batch_scan_next(scan);
 	if (unlikely(!scan->started))
-	{
-		if (scan->reader == NULL)
-			open_scan(node, scan);
-		start_scan(scan);
-	}
+		kafka_scan_start(node);
 	if (scan->tail)
 		return kafka_tail_scan_next(scan);
 	ExecClearTuple(scan->slot);
-	while (kafka_reader_next(scan->reader, &message))
+	while (next_message(scan, &message))
 	{
 		if (kafka_slot_store(scan->slot, &message))
 			return scan->slot;
@@ -183,9 +224,12 @@ kafkaReScanForeignScan(ForeignScanState *node)
 
 	if (scan->batch)
 		kafka_batch_scan_restart(scan);
+	kafka_async_restart(scan);
 	if (!scan->started)
 		return;
 	ExecClearTuple(scan->slot);
+	if (scan->ordered)
+		kafka_ordered_scan_stop(scan->ordered);
 	kafka_reader_stop(scan->reader);
 	scan->started = false;
 }
@@ -198,5 +242,7 @@ kafkaEndForeignScan(ForeignScanState *node)
 	if (scan == NULL || scan->reader == NULL)
 		return;
 	ExecClearTuple(scan->slot);
+	if (scan->ordered)
+		kafka_ordered_scan_stop(scan->ordered);
 	kafka_reader_close(scan->reader);
 }

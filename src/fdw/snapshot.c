@@ -19,6 +19,7 @@
 
 #include "access/xact.h"
 #include "fdw/reader.h"
+#include "fdw/seen.h"
 #include "lib/ilist.h"
 #include "utils/memutils.h"
 
@@ -173,25 +174,79 @@ same_partitions(const KafkaTopic *a, const KafkaTopic *b)
 }
 
 /*
+ * What was asked about the topics that the snapshot lacks, before anybody
+ * waited for it.
+ */
+struct KafkaSnapshotAhead
+{
+	Missing *missing;
+	KafkaTopic *guesses;
+	KafkaDescribeAhead *description; /* NULL once it is there */
+};
+
+static MemoryContext
+snapshot_owner(const KafkaReader *reader)
+{
+	return IsolationUsesXactSnapshot() ? TopTransactionContext : reader->owner;
+}
+
+void
+kafka_snapshot_begin(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	const KafkaTableOptions *table = reader->table;
+	Missing *missing;
+	struct KafkaSnapshotAhead *ahead;
+
+	if (table->topic_pattern)
+		return;
+	missing = find_missing(reader, snapshot_owner(reader), table->topics,
+						   table->ntopics);
+	if (missing->count == 0)
+		return;
+	ahead = reader->ahead = palloc(sizeof(struct KafkaSnapshotAhead));
+	ahead->missing = missing;
+	kafka_window_request_settings(reader, bounds, missing->names,
+								  missing->count);
+	ahead->guesses = ask_ahead(reader, bounds, missing);
+	ahead->description =
+		kafka_client_describe_begin(reader->client, missing->names,
+									missing->count);
+}
+
+/*
  * Finds out the topics' partitions, and if the guess at them was right, takes
  * the answers about them that arrive meanwhile.  Else they are dropped, and
  * nobody has seen their errors: what is wrong with a topic is for its metadata
  * to say.
  */
 static void
-describe_missing(KafkaReader *reader, const KafkaBounds *bounds,
-				 Missing *missing)
+describe_missing(KafkaReader *reader, struct KafkaSnapshotAhead *ahead)
 {
-	KafkaTopic *guesses = ask_ahead(reader, bounds, missing);
+	Missing *missing = ahead->missing;
+	KafkaTopic *guesses = ahead->guesses;
 	bool right = guesses != NULL;
 
+	if (ahead->description == NULL)
+		return;
 	missing->topics =
-		kafka_client_describe_topics(reader->client, missing->names,
-									 missing->count);
+		kafka_client_describe_finish(reader->client, ahead->description);
+	ahead->description = NULL;
 	for (int i = 0; right && i < missing->count; i++)
 		right = same_partitions(&guesses[i], &missing->topics[i]);
 	if (guesses)
 		kafka_answers_finish(reader->answers, reader->client, right);
+}
+
+void
+kafka_snapshot_ask(KafkaReader *reader, const KafkaBounds *bounds)
+{
+	struct KafkaSnapshotAhead *ahead = reader->ahead;
+
+	if (ahead == NULL || ahead->description == NULL)
+		return;
+	describe_missing(reader, ahead);
+	want_answers(reader, bounds, ahead->missing, ahead->missing->topics);
+	kafka_answers_begin(reader->answers, reader->client);
 }
 
 /* Makes an entry of a topic whose ends, and starts perhaps, are answered. */
@@ -222,6 +277,7 @@ add_topic(KafkaReader *reader, MemoryContext owner, const KafkaTopic *topic,
 									  KAFKA_LOOKUP_END);
 	}
 	publish_entry(entry);
+	kafka_seen_note_topic(reader->connection, &entry->topic);
 }
 
 /* Asks for the ends of topics, one round trip a leader. */
@@ -272,6 +328,8 @@ take_pattern(KafkaReader *reader, const KafkaBounds *bounds,
 		entry->matches[i] =
 			find_entry(reader->connection, owner, false, names[i])->name;
 	publish_entry(entry);
+	kafka_seen_note_pattern(reader->connection, pattern, entry->matches,
+							entry->nmatches);
 	return entry;
 }
 
@@ -282,7 +340,6 @@ take_topics(KafkaReader *reader, const KafkaBounds *bounds,
 {
 	const KafkaTableOptions *table = reader->table;
 	SnapshotEntry *matched;
-	Missing *missing;
 
 	if (table->topic_pattern)
 	{
@@ -294,13 +351,17 @@ take_topics(KafkaReader *reader, const KafkaBounds *bounds,
 		return matched->matches;
 	}
 	*count = table->ntopics;
-	missing = find_missing(reader, owner, table->topics, table->ntopics);
-	if (missing->count > 0)
+	if (reader->ahead == NULL)
+		kafka_snapshot_begin(reader, bounds);
+	if (reader->ahead)
 	{
-		kafka_window_request_settings(reader, bounds, missing->names,
-									  missing->count);
-		describe_missing(reader, bounds, missing);
-		take_ends(reader, bounds, owner, missing);
+		struct KafkaSnapshotAhead *ahead = reader->ahead;
+
+		describe_missing(reader, ahead);
+		kafka_answers_finish(kafka_reader_answers(reader), reader->client,
+							 true);
+		take_ends(reader, bounds, owner, ahead->missing);
+		reader->ahead = NULL;
 	}
 	return table->topics;
 }
@@ -337,8 +398,7 @@ check_partitions(const KafkaTableOptions *table,
 void
 kafka_snapshot_open(KafkaReader *reader, const KafkaBounds *bounds)
 {
-	MemoryContext owner =
-		IsolationUsesXactSnapshot() ? TopTransactionContext : reader->owner;
+	MemoryContext owner = snapshot_owner(reader);
 	KafkaSnapshotTopic **topics;
 	char **names;
 	int count;

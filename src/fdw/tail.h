@@ -56,6 +56,18 @@ extern FuncExpr *kafka_tail_find(Index relid, List *restrictions);
 extern char *kafka_tail_get_rollup(const FuncExpr *condition);
 
 /* ----------------------------------------------------------------
+ * Planning; src/rollup/
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * How many messages at least a rollup's tail has, as far as its rows tell: those
+ * that its last run saw and left, as many as "max_tail" allows.  -1 where there
+ * is no such rollup, or role userid may not read its tail.  Asks no broker.
+ */
+extern double kafka_tail_guess_messages(const char *rollup, Oid userid);
+
+/* ----------------------------------------------------------------
  * Reading; src/rollup/
  * ----------------------------------------------------------------
  */

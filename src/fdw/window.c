@@ -44,6 +44,7 @@
  */
 #include "postgres.h"
 
+#include "fdw/seen.h"
 #include "fdw/window.h"
 
 /* A start this near the end is good enough; see above. */
@@ -114,7 +115,8 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 
 			if (!kafka_option_has_partition(reader->table, part->partition))
 				continue;
-			nslices = kafka_bounds_slices(bounds, part->partition, slices);
+			nslices = kafka_bounds_slices(bounds, part->partition,
+										  topic->nparts, slices);
 			for (int s = 0; s < nslices; s++)
 			{
 				piece.offset =
@@ -162,11 +164,17 @@ look_up_pieces(KafkaReader *reader, PieceList *list, PieceTest test,
 	for (int i = 0; i < list->npieces; i++)
 	{
 		Piece *piece = &list->pieces[i];
+		int64 time_ms;
+		int64 offset;
 
-		if (test(piece))
-			answer(piece, kafka_answers_get(answers, piece->topic_index,
-											piece->part->partition,
-											time_of(piece, slack_ms)));
+		if (!test(piece))
+			continue;
+		time_ms = time_of(piece, slack_ms);
+		offset = kafka_answers_get(answers, piece->topic_index,
+								   piece->part->partition, time_ms);
+		kafka_seen_note_time(reader->connection, piece->topic->name,
+							 piece->part->partition, time_ms, offset);
+		answer(piece, offset);
 	}
 }
 
@@ -353,6 +361,7 @@ disorder_of(KafkaReader *reader, const char *topic, KafkaStopReason *reason)
 
 	if (!reader->table->disorder_declared)
 		settings = kafka_client_topic_settings(reader->client, topic, true);
+	kafka_seen_note_settings(reader->connection, topic, &settings);
 	return kafka_window_disorder(reader, &settings, reason);
 }
 

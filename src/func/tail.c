@@ -333,6 +333,7 @@ start_extension(TailState *tail)
 						 (int64) func->parts[i].partition + 1};
 		one->boxes[0].range[KAFKA_DIMENSION_OFFSET] = part->wanted;
 		one->boxes[0].range[KAFKA_DIMENSION_TIME] = KAFKA_RANGE_ALL;
+		one->boxes[0].range[KAFKA_DIMENSION_KEY_HASH] = KAFKA_RANGE_ALL;
 		kafka_bounds_or(bounds, one);
 		nparts++;
 	}

@@ -26,6 +26,7 @@
  */
 #include "postgres.h"
 
+#include "fdw/batch_cache.h"
 #include "fdw/guard.h"
 #include "miscadmin.h"
 #include "rollup/lane.h"
@@ -50,6 +51,7 @@ typedef struct Convoy
 	KafkaPositions *positions; /* from which reading begins */
 	TimestampTz deadline;
 	bool has_started;
+	bool has_scanned; /* the batch before, in which there was something */
 } Convoy;
 
 /* ----------------------------------------------------------------
@@ -201,17 +203,29 @@ open_reader(void *arg)
 	return true;
 }
 
-/* Each lane reads every message: what it needs of them is decoded for all. */
+/*
+ * Each lane reads every message: what it needs of them is decoded for all.  What
+ * that is takes looking up; once a batch has been scanned, what its scans have
+ * asked for tells it for the next one.
+ */
 static void
-expect_scans(const Convoy *convoy)
+expect_scans(Convoy *convoy)
 {
+	KafkaBatch *batch = convoy->group->batch;
 	ListCell *cell;
 
 	if (list_length(convoy->lanes) < 2)
 		return;
 	foreach(cell, convoy->lanes)
-		kafka_rollup_expect_scans(((const KafkaLane *) lfirst(cell))->rollup,
-								  convoy->group->batch);
+	{
+		const KafkaRollup *rollup = ((const KafkaLane *) lfirst(cell))->rollup;
+
+		if (convoy->has_scanned)
+			kafka_batch_cache_expect(batch, rollup->source, NULL);
+		else
+			kafka_rollup_expect_scans(rollup, batch);
+	}
+	convoy->has_scanned = batch->nentries > 0;
 }
 
 static bool

@@ -125,7 +125,10 @@ start_position(KafkaNewShadow *new, KafkaRollupReader *reader,
 	}
 	else
 		position->next_offset = part->start;
-	if (position->next_offset == 0)
+
+	/* What lies before is nothing, or the rollup has not counted it either. */
+	if (position->next_offset == 0 ||
+		(old != NULL && old->start_offset >= position->next_offset))
 		return;
 	new->is_cut = true;
 	if (position->next_offset == part->start)
@@ -273,16 +276,66 @@ is_same_key(const KafkaNewShadow *new, const KafkaRollupColumn *a,
 				 get_expression(new->relations.definition, b->name));
 }
 
+static bool
+find_aggregate_walker(Node *node, Aggref **found)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		*found = (Aggref *) node;
+		return true;
+	}
+	return expression_tree_walker(node, find_aggregate_walker, found);
+}
+
+/*
+ * The aggregate that makes a state; NULL for none, which cannot be, unless
+ * somebody has replaced the view.
+ */
+static Aggref *
+get_aggregate(Oid states, const char *name)
+{
+	Aggref *found = NULL;
+
+	(void) find_aggregate_walker(get_expression(states, name), &found);
+	return found;
+}
+
+/*
+ * Has an aggregate the same parameters in both views of states?  They are what
+ * it takes after the value and is the same for all rows, such as how large a
+ * sketch is to be: sketches of different ones cannot be merged, or are not what
+ * either was meant to be.
+ */
+static bool
+has_same_parameters(const KafkaNewShadow *new, const char *name)
+{
+	const Aggref *a = get_aggregate(new->rollup->states, name);
+	const Aggref *b = get_aggregate(new->relations.states, name);
+
+	if (a == NULL || b == NULL || list_length(a->args) != list_length(b->args))
+		return false;
+	for (int i = 1; i < list_length(a->args); i++)
+	{
+		Node *x = (Node *) list_nth_node(TargetEntry, a->args, i)->expr;
+		Node *y = (Node *) list_nth_node(TargetEntry, b->args, i)->expr;
+
+		if ((!contain_var_clause(x) || !contain_var_clause(y)) && !equal(x, y))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Can rows of the old storage be rows of the new one?  The group columns must
  * be the same, with the bucket among them, and there must be a place for each
- * state, in which the same aggregate put it.
+ * state, in which the same aggregate with the same parameters put it.
  */
 static bool
 can_keep(const KafkaNewShadow *new, const KafkaRollupSpec *old)
 {
 	const KafkaRollupSpec *spec = new->spec;
-	ListCell *cell;
 
 	if (old->bucket_column == NULL || old->nkeys != spec->nkeys ||
 		!is_same_text(old->bucket_column, spec->bucket_column))
@@ -293,9 +346,12 @@ can_keep(const KafkaNewShadow *new, const KafkaRollupSpec *old)
 						 list_nth(spec->columns, i)))
 			return false;
 	}
-	foreach(cell, old->columns)
+	for (int i = 0; i < list_length(old->columns); i++)
 	{
-		if (!has_state(spec, lfirst(cell)))
+		const KafkaRollupColumn *column = list_nth(old->columns, i);
+
+		if (!has_state(spec, column) ||
+			(i >= old->nkeys && !has_same_parameters(new, column->name)))
 			return false;
 	}
 	return true;
@@ -344,12 +400,12 @@ tell_kept(const KafkaNewShadow *new, TimestampTz valid_from,
  * bucket: it is a repeat in the shadow, whose rows of these are dropped.
  */
 static void
-copy_keys(const KafkaNewShadow *new)
+copy_keys(const KafkaNewShadow *new, TimestampTz valid_from)
 {
 	static const Oid types[] = {INT4OID, INT4OID, TIMESTAMPTZOID};
 	Datum values[] = {Int32GetDatum(new->rollup->rollup_id),
 					  Int32GetDatum(new->rollup_id),
-					  TimestampTzGetDatum(new->horizon)};
+					  TimestampTzGetDatum(valid_from)};
 
 	if (new->rollup->options.unique_key == NULL)
 		return;
@@ -391,6 +447,6 @@ kafka_horizon_decide_kept(KafkaNewShadow *new)
 						  " WHERE rollup_id = $1",
 						  lengthof(types), types, values, nulls);
 	if (new->keeps)
-		copy_keys(new);
+		copy_keys(new, valid_from);
 	tell_kept(new, valid_from, old);
 }

@@ -150,7 +150,11 @@ copy_letters(const KafkaRollup *rollup, const KafkaRollup *shadow)
 		" ORDER BY d.id ON CONFLICT DO NOTHING");
 }
 
-/* Two of a key stay further apart than unique_within. */
+/*
+ * The keys of messages in kept buckets are those that the rollup has counted
+ * there: the shadow's own of these are of rows that it has no more.  Two of a
+ * key stay further apart than unique_within.
+ */
 static void
 copy_keys(const KafkaRollup *rollup, const KafkaRollup *shadow)
 {
@@ -161,13 +165,21 @@ copy_keys(const KafkaRollup *rollup, const KafkaRollup *shadow)
 
 	if (rollup->options.unique_key == NULL)
 		return;
+	execute_for_both(rollup, shadow,
+					 "DELETE FROM kafka.stored_key AS k"
+					 " USING kafka.stored_rollup AS s"
+					 " WHERE k.rollup_id = $2 AND s.rollup_id = $2"
+					 " AND s.rebuilds = $1 AND k.seen_at < s.valid_from");
 	kafka_catalog_execute(
 		"INSERT INTO kafka.stored_key (rollup_id, key_hash, seen_at, newest)"
 		" SELECT $2, k.key_hash, k.seen_at, k.newest"
-		" FROM kafka.stored_key AS k WHERE k.rollup_id = $1"
-		" AND NOT EXISTS (SELECT FROM kafka.stored_key AS s"
-		"  WHERE s.rollup_id = $2 AND s.key_hash = k.key_hash AND"
-		"  abs(extract(epoch FROM s.seen_at - k.seen_at)) * 1000 <= $3)",
+		" FROM kafka.stored_key AS k"
+		" JOIN kafka.stored_rollup AS s ON s.rebuilds = k.rollup_id"
+		" WHERE k.rollup_id = $1 AND s.rollup_id = $2"
+		" AND k.seen_at < s.valid_from"
+		" AND NOT EXISTS (SELECT FROM kafka.stored_key AS o"
+		"  WHERE o.rollup_id = $2 AND o.key_hash = k.key_hash AND"
+		"  abs(extract(epoch FROM o.seen_at - k.seen_at)) * 1000 <= $3)",
 		lengthof(types), types, values, NULL);
 }
 

@@ -123,6 +123,7 @@ kafka_positions_add(KafkaPositions *positions, const char *topic,
 	position->next_offset = next_offset;
 	position->last_offset = -1;
 	position->end_offset = -1;
+	position->start_offset = -1;
 	position->newest_key = DT_NOBEGIN;
 	position->newest_key_read_at = DT_NOBEGIN;
 	return position;
@@ -224,8 +225,9 @@ kafka_positions_add_new(KafkaPositions *positions,
 			if (!kafka_option_has_partition(source->table, part->partition) ||
 				kafka_positions_find(positions, topic->name, part->partition))
 				continue;
-			(void) kafka_positions_add(positions, topic->name, part->partition,
-									   from_zero ? 0 : part->start);
+			kafka_positions_add(positions, topic->name, part->partition,
+								from_zero ? 0 : part->start)
+				->end_offset = part->end;
 			added = true;
 		}
 	}
@@ -337,6 +339,7 @@ read_row(KafkaPositions *positions, HeapTuple tuple, TupleDesc desc)
 	position->last_time = get_time(tuple, desc, 10);
 	position->has_last_time = !TIMESTAMP_NOT_FINITE(position->last_time);
 	position->end_offset = get_int64(tuple, desc, 11, -1);
+	position->start_offset = get_int64(tuple, desc, 12, -1);
 	pfree(topic);
 }
 
@@ -351,7 +354,7 @@ kafka_positions_read(int32 rollup_id)
 	count = kafka_catalog_execute(
 		"SELECT topic, kafka_partition, next_offset, last_offset, "
 		"last_digest, newest, lost_messages, newest_key, newest_key_read_at, "
-		"last_time, end_offset FROM kafka.stored_position "
+		"last_time, end_offset, start_offset FROM kafka.stored_position "
 		"WHERE rollup_id = $1 ORDER BY topic COLLATE \"C\", kafka_partition",
 		1, types, values, NULL);
 	positions = make_positions((int) count);
@@ -503,11 +506,12 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 			rollup_id, COLUMN_PARTITION + 1, &gone);
 	if (changed.count > 0)
 		execute_for_arrays(
-			"INSERT INTO kafka.stored_position (rollup_id, topic, "
+			"INSERT INTO kafka.stored_position AS p (rollup_id, topic, "
 			"kafka_partition, next_offset, last_offset, last_digest, newest, "
 			"lost_messages, newest_key, newest_key_read_at, last_time, "
-			"end_offset) SELECT $1, c.* "
-			"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS c "
+			"end_offset, start_offset) SELECT $1, c.*, c.next_offset "
+			"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+			"AS c (topic, kafka_partition, next_offset) "
 			"ON CONFLICT (rollup_id, topic, kafka_partition) DO UPDATE SET "
 			"next_offset = excluded.next_offset, "
 			"last_offset = excluded.last_offset, "
@@ -516,6 +520,8 @@ kafka_positions_write(int32 rollup_id, const KafkaPositions *positions,
 			"newest_key = excluded.newest_key, "
 			"newest_key_read_at = excluded.newest_key_read_at, "
 			"last_time = excluded.last_time, "
-			"end_offset = excluded.end_offset",
+			"end_offset = excluded.end_offset, "
+			"start_offset = CASE WHEN p.start_offset > excluded.next_offset "
+			"THEN excluded.next_offset ELSE p.start_offset END",
 			rollup_id, COLUMN_COUNT, &changed);
 }

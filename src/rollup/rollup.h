@@ -379,6 +379,8 @@ typedef struct KafkaPosition
 	bool has_last_time;
 	TimestampTz last_time; /* its record time */
 	int64 end_offset;      /* when a run last looked, -1 before */
+	int64 start_offset;    /* storage has counted nothing below, -1: unknown;
+							* kept by kafka_positions_write */
 	bool has_newest;
 	TimestampTz newest;             /* largest time of checks, not past now */
 	TimestampTz newest_key;         /* largest record time of counted unique

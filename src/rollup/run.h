@@ -319,8 +319,9 @@ extern void kafka_watch_forget(int32 rollup_id);
  * Commits the positions to the consumer group that the rollup's options name,
  * for others to look at; does nothing where they name none, or where the
  * offsets are those that this backend has committed last.  Takes 2 s at most.
- * What fails is a WARNING, and is not tried again for 10 s; only a cancel is
- * raised.  To be called after the commit, at the end of a lane always, between
+ * What fails is a WARNING, and is not tried again for 10 s, then for twice as
+ * long each time; where nobody answers, nor is any other rollup of the server.
+ * Only a cancel is raised.  To be called after the commit, at the end of a lane always, between
  * its batches when kafka_mirror_is_due.
  */
 extern void kafka_mirror_positions(const KafkaRollup *rollup,

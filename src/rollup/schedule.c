@@ -33,6 +33,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 KAFKA_SQL_FUNCTION(kafka_next_run);
@@ -64,13 +65,50 @@ read_schedule(const char *text, KafkaCron *cron)
 						errhint("%s", SCHEDULE_HINT)));
 }
 
-/* The next time of a schedule; DT_NOEND for never. */
+/* The zone by whose clock pg_cron goes: from 1.5 on there is a setting. */
+static pg_tz *
+get_zone(void)
+{
+	const char *name = GetConfigOption("cron.timezone", true, false);
+	pg_tz *zone = name != NULL ? pg_tzset(name) : NULL;
+
+	return zone != NULL ? zone : pg_tzset("GMT");
+}
+
+/*
+ * The next time of a schedule; DT_NOEND for never.  The clock of a zone is that
+ * of GMT and an offset, until that changes: then what is after the change is
+ * looked for by the new one.  So what the clock passes over does not come, and
+ * what it shows twice comes twice, as it does with pg_cron.
+ */
 static TimestampTz
 get_next(const KafkaCron *cron, TimestampTz after)
 {
-	int64 next;
+	pg_tz *zone = get_zone();
+	pg_time_t from = timestamptz_to_time_t(after);
 
-	return kafka_cron_next(cron, after, &next) ? next : DT_NOEND;
+	for (;;)
+	{
+		pg_time_t change;
+		long offset;
+		long new_offset;
+		int is_dst;
+		int found =
+			TIMESTAMP_NOT_FINITE(after)
+				? -1
+				: pg_next_dst_boundary(&from, &offset, &is_dst, &change,
+									   &new_offset, &is_dst, zone);
+		int64 shift_us = found < 0 ? 0 : offset * USECS_PER_SEC;
+		int64 next;
+
+		if (!kafka_cron_next(cron, after + shift_us, &next))
+			return DT_NOEND;
+		next -= shift_us;
+		if (found <= 0 || next < time_t_to_timestamptz(change))
+			return next;
+		after = time_t_to_timestamptz(change) - 1;
+		from = change;
+	}
 }
 
 /* The schedule as it is stored, palloc'd; NULL for none. */

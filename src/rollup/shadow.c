@@ -332,19 +332,6 @@ insert_shadow(const KafkaNewShadow *new)
 									   SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-static void
-insert_positions(const KafkaNewShadow *new)
-{
-	static const Oid types[] = {INT4OID};
-	Datum values[] = {Int32GetDatum(new->rollup_id)};
-
-	kafka_positions_write(new->rollup_id, new->positions, NULL);
-	kafka_catalog_execute("UPDATE kafka.stored_position"
-						  "   SET start_offset = next_offset"
-						  " WHERE rollup_id = $1",
-						  lengthof(types), types, values, NULL);
-}
-
 /* As the owner, with the rollup's settings. */
 static void
 make_shadow(KafkaNewShadow *new)
@@ -360,7 +347,7 @@ make_shadow(KafkaNewShadow *new)
 						new->relations.storage);
 	kafka_horizon_find(new);
 	new->rollup_id = insert_shadow(new);
-	insert_positions(new);
+	kafka_positions_write(new->rollup_id, new->positions, NULL);
 	kafka_horizon_decide_kept(new);
 }
 

@@ -76,13 +76,22 @@ execute_for_both(const Swap *swap, const char *sql)
 										 swap->shadow->rollup_id, sql);
 }
 
-/* Did the shadow begin past the beginning of some partition? */
+/*
+ * May the rollup have counted messages that lie before the shadow's beginning
+ * in some partition?
+ */
 static bool
 is_cut(const Swap *swap)
 {
-	return execute_for_both(swap, "SELECT FROM kafka.stored_position"
-								  " WHERE rollup_id = $2 AND start_offset > 0"
-								  " AND $1 IS NOT NULL LIMIT 1") > 0;
+	return execute_for_both(
+			   swap,
+			   "SELECT FROM kafka.stored_position AS s"
+			   " LEFT JOIN kafka.stored_position AS o ON o.rollup_id = $1"
+			   "  AND o.topic = s.topic"
+			   "  AND o.kafka_partition = s.kafka_partition"
+			   " WHERE s.rollup_id = $2 AND s.start_offset > 0"
+			   " AND (o.start_offset >= s.start_offset) IS NOT TRUE"
+			   " LIMIT 1") > 0;
 }
 
 /* ----------------------------------------------------------------
@@ -133,11 +142,19 @@ move_keys(const Swap *swap)
 static void
 move_positions(const Swap *swap)
 {
+	if (swap->shadow->kept)
+		execute_for_both(
+			swap,
+			"UPDATE kafka.stored_position AS s"
+			"   SET start_offset = o.start_offset"
+			"  FROM kafka.stored_position AS o"
+			" WHERE o.rollup_id = $1 AND s.rollup_id = $2"
+			" AND o.topic = s.topic AND o.kafka_partition = s.kafka_partition"
+			" AND (s.start_offset <= o.start_offset) IS NOT TRUE");
 	execute_for_both(swap, "DELETE FROM kafka.stored_position"
 						   " WHERE rollup_id = $1 AND $2 IS NOT NULL");
 	execute_for_both(swap, "UPDATE kafka.stored_position"
-						   "   SET rollup_id = $1, start_offset = NULL"
-						   " WHERE rollup_id = $2");
+						   "   SET rollup_id = $1 WHERE rollup_id = $2");
 }
 
 /* One row among the runs stands for all those of the shadow. */
@@ -190,8 +207,10 @@ move_rollup(const Swap *swap)
 		"  storage = s.storage, states = s.states, checks = s.checks,"
 		"  upsert = s.upsert, bucket_column = s.bucket_column,"
 		"  bucket_width = s.bucket_width,"
-		"  valid_from = CASE WHEN s.kept THEN o.valid_from"
-		"               ELSE s.valid_from END,"
+		"  valid_from = CASE WHEN s.kept OR s.valid_from IS NULL AND EXISTS"
+		"                 (SELECT FROM kafka.stored_position AS p"
+		"                  WHERE p.rollup_id = $1 AND p.start_offset > 0)"
+		"               THEN o.valid_from ELSE s.valid_from END,"
 		"  cluster_id = coalesce(s.cluster_id, o.cluster_id),"
 		"  isolation_level = coalesce(s.isolation_level, o.isolation_level),"
 		"  state = CASE WHEN o.enabled THEN 'RUNNING' ELSE 'PAUSED' END,"

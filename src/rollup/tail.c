@@ -96,6 +96,35 @@ handle_loss(const KafkaRollup *rollup, const KafkaLoss *loss)
 }
 
 /* ----------------------------------------------------------------
+ * Planning
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * By the positions, and where partitions ended when a run last looked: what came
+ * since is not known here.  Who may not read the tail is not told either.
+ */
+double
+kafka_tail_guess_messages(const char *name, Oid userid)
+{
+	KafkaRollup *rollup = kafka_tail_read_rollup(name, NULL);
+	KafkaPositions *positions;
+	double messages = 0;
+
+	if (rollup == NULL || !OidIsValid(rollup->owner) ||
+		!has_privs_of_role(userid, rollup->owner))
+		return -1;
+	positions = kafka_tail_read_positions(rollup->rollup_id, NULL);
+	for (int i = 0; i < positions->count; i++)
+	{
+		const KafkaPosition *position = &positions->list[i];
+
+		messages += Max(position->end_offset - position->next_offset, 0);
+	}
+	return Min(messages, (double) rollup->options.max_tail);
+}
+
+/* ----------------------------------------------------------------
  * Opening
  * ----------------------------------------------------------------
  */

@@ -262,6 +262,7 @@ kafka_tail_read_positions(int32 rollup_id, Snapshot snapshot)
 
 		position->last_offset = get_int64(&scan, "last_offset", -1);
 		position->last_digest = get_int64(&scan, "last_digest", 0);
+		position->end_offset = get_int64(&scan, "end_offset", -1);
 		position->newest = get_time(&scan, "newest");
 		position->has_newest = position->newest != DT_NOBEGIN;
 	}

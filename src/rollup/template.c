@@ -82,6 +82,33 @@ parse_expression(const char *text)
 	return linitial_node(ResTarget, select->targetList)->val;
 }
 
+static bool
+has_subquery_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return IsA(node, SubLink) ||
+		   raw_expression_tree_walker(node, has_subquery_walker, context);
+}
+
+/*
+ * Arguments are columns of the query that the text is analyzed for, and there
+ * is no query around it here that has them: a subquery, which looks for them
+ * there, would have the parser read beyond the end of its range table.  So it
+ * must not come to that.
+ */
+static Node *
+parse_template(const char *text)
+{
+	Node *expression = parse_expression(text);
+
+	if (has_subquery_walker(expression, NULL))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an expression of kafka.rollup_aggregate has a "
+							   "subquery")));
+	return expression;
+}
+
 static void
 tell_template(void *arg)
 {
@@ -113,15 +140,15 @@ kafka_template_analyze(const char *text, Node **params, int nparams,
 	pstate->p_ref_hook_state = &context;
 	pstate->p_paramref_hook = replace_param;
 	node =
-		transformExpr(pstate, parse_expression(text), EXPR_KIND_SELECT_TARGET);
+		transformExpr(pstate, parse_template(text), EXPR_KIND_SELECT_TARGET);
 	assign_expr_collations(pstate, node);
-	if (pstate->p_hasWindowFuncs || pstate->p_hasSubLinks ||
-		pstate->p_hasTargetSRFs || (pstate->p_hasAggs && !allow_aggregates))
+	if (pstate->p_hasWindowFuncs || pstate->p_hasTargetSRFs ||
+		(pstate->p_hasAggs && !allow_aggregates))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("an expression of kafka.rollup_aggregate has a "
-						"subquery, a window or set-returning function, or an "
-						"aggregate where none is allowed")));
+				 errmsg("an expression of kafka.rollup_aggregate has a window "
+						"or set-returning function, or an aggregate where "
+						"none is allowed")));
 
 	error_context_stack = placing.previous;
 	AtEOXact_GUC(true, level);

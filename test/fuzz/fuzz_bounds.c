@@ -19,9 +19,12 @@
 #include "bounds.h"
 #include "replay.h"
 
-#define SIDE 7
-#define NPOINTS (SIDE * SIDE * SIDE)
+#define SIDE 5
+#define NPOINTS (SIDE * SIDE * SIDE * SIDE)
 #define STACK_DEPTH 6
+
+/* Fewer than there are hashes, so that some share a partition. */
+#define NPARTITIONS 3
 
 /* Longer programs only repeat what shorter ones do, slowly. */
 #define MAX_PROGRAM 1100
@@ -42,9 +45,9 @@ range_has(KafkaRange range, int64_t value)
 static bool
 bounds_have(const KafkaBounds *bounds, int point)
 {
-	const int coordinates[KAFKA_DIMENSION_COUNT] = {point / (SIDE * SIDE),
-													point / SIDE % SIDE,
-													point % SIDE};
+	const int coordinates[KAFKA_DIMENSION_COUNT] =
+		{point / (SIDE * SIDE * SIDE), point / (SIDE * SIDE) % SIDE,
+		 point / SIDE % SIDE, point % SIDE};
 	int i;
 	int d;
 
@@ -61,6 +64,34 @@ bounds_have(const KafkaBounds *bounds, int point)
 	return false;
 }
 
+/*
+ * Does a box have the partition, offset and time, and a hash that leads to the
+ * partition?  Hashes above the domain are all in, or all out.
+ */
+static bool
+bounds_lead_to(const KafkaBounds *bounds, int partition, int offset,
+			   int time_ms)
+{
+	int i;
+	int hash;
+
+	for (i = 0; i < bounds->nboxes; i++)
+	{
+		const KafkaRange *range = bounds->boxes[i].range;
+
+		if (!range_has(range[KAFKA_DIMENSION_PARTITION], partition) ||
+			!range_has(range[KAFKA_DIMENSION_OFFSET], offset) ||
+			!range_has(range[KAFKA_DIMENSION_TIME], time_ms))
+			continue;
+		for (hash = partition; hash < SIDE + NPARTITIONS; hash += NPARTITIONS)
+		{
+			if (range_has(range[KAFKA_DIMENSION_KEY_HASH], hash))
+				return true;
+		}
+	}
+	return false;
+}
+
 static void
 check_slices(const Operand *operand, int partition)
 {
@@ -69,18 +100,20 @@ check_slices(const Operand *operand, int partition)
 	int i;
 	int p;
 
-	nslices = kafka_bounds_slices(&operand->bounds, partition, slices);
+	nslices =
+		kafka_bounds_slices(&operand->bounds, partition, NPARTITIONS, slices);
 	REQUIRE(nslices <= operand->bounds.nboxes);
-	REQUIRE(kafka_bounds_has_partition(&operand->bounds, partition) ==
-			(nslices > 0));
-	for (p = partition * SIDE * SIDE; p < (partition + 1) * SIDE * SIDE; p++)
+	REQUIRE(kafka_bounds_has_partition(&operand->bounds, partition,
+									   NPARTITIONS) == (nslices > 0));
+	for (p = 0; p < SIDE * SIDE; p++)
 	{
 		bool found = false;
 
 		for (i = 0; i < nslices; i++)
-			found |= range_has(slices[i].offset, p / SIDE % SIDE) &&
+			found |= range_has(slices[i].offset, p / SIDE) &&
 					 range_has(slices[i].time_ms, p % SIDE);
-		REQUIRE(found == bounds_have(&operand->bounds, p));
+		REQUIRE(found == bounds_lead_to(&operand->bounds, partition, p / SIDE,
+										p % SIDE));
 	}
 }
 
@@ -98,17 +131,21 @@ check_operand(const Operand *operand)
 		REQUIRE(found || !operand->has[p]);
 		REQUIRE(!found || operand->has[p] || !operand->exact);
 	}
-	for (p = 0; p < SIDE; p++)
+	for (p = 0; p < NPARTITIONS; p++)
 		check_slices(operand, p);
 }
 
 static void
 push_slab(Operand *operand, uint8_t code)
 {
-	static const int strides[KAFKA_DIMENSION_COUNT] = {SIDE * SIDE, SIDE, 1};
+	static const int strides[KAFKA_DIMENSION_COUNT] = {SIDE * SIDE * SIDE,
+													   SIDE * SIDE, SIDE, 1};
 	int dimension = code % KAFKA_DIMENSION_COUNT;
-	int value = code / 3 % SIDE;
-	KafkaRange range = kafka_range_from_op((KafkaOp) (code / 21 % 5), value);
+	int value = code / KAFKA_DIMENSION_COUNT % SIDE;
+	KafkaRange range =
+		kafka_range_from_op((KafkaOp) (code / (KAFKA_DIMENSION_COUNT * SIDE) %
+									   5),
+							value);
 	int p;
 
 	kafka_bounds_nothing(&operand->bounds);
@@ -120,7 +157,7 @@ push_slab(Operand *operand, uint8_t code)
 		const bool holds[] = {
 			x<value, x <= value, x == value, x >= value, x> value};
 
-		operand->has[p] = holds[code / 21 % 5];
+		operand->has[p] = holds[code / (KAFKA_DIMENSION_COUNT * SIDE) % 5];
 	}
 	operand->exact = true;
 }
@@ -165,7 +202,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size = MAX_PROGRAM;
 	for (i = 0; i < size; i++)
 	{
-		/* 0-104 push a slab; what does not fit the depth is ignored */
+		/* 0-99 push a slab, and so again; what does not fit the depth is ignored */
 		if (data[i] >= 230)
 		{
 			/* the commonest tree: OR of the last AND what is below it */
@@ -193,7 +230,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			stack[depth++].exact = true;
 		}
 		else if (depth < STACK_DEPTH)
-			push_slab(&stack[depth++], data[i] % 105);
+			push_slab(&stack[depth++], data[i] % 100);
 	}
 	for (i = 0; i < (size_t) depth; i++)
 		check_operand(&stack[i]);

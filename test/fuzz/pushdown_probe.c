@@ -13,6 +13,10 @@
  *
  * A record of each time stands at each offset of each partition.  No topic
  * looks like that, but every combination a condition can tell apart occurs.
+ * A table with the option "times", milliseconds since 1970 separated by
+ * commas, has a record of each of these instead, in one partition and in the
+ * order of offsets; of its column "event" the times are up to MAX_SKEW_MS
+ * before or after the record's.
  *
  * IDENTIFICATION
  *		test/fuzz/pushdown_probe.c
@@ -22,6 +26,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
 #include "fdw/pushdown.h"
@@ -57,8 +62,18 @@ PG_MODULE_MAGIC;
 static const int64 grid_times_ms[] = {BASE_MS, BASE_MS + 1, BASE_MS + 2,
 									  BASE_MS + 4, NO_TIME_MS};
 
-#define NTIMES ((int) lengthof(grid_times_ms))
-#define NRECORDS (NPARTITIONS * NOFFSETS * NTIMES)
+/* How far the times of the column "event" are from their records'. */
+#define MAX_SKEW_MS 1500
+
+/* What there is in a table. */
+typedef struct Grid
+{
+	int npartitions;
+	int noffsets;
+	int nrecords;
+	int64 *times_ms;
+	int ntimes;
+} Grid;
 
 typedef enum PlanPrivate
 {
@@ -72,6 +87,7 @@ typedef struct ProbeState
 	List *expr_states; /* of the value expressions */
 	bool bounds_known; /* since the last rescan */
 	KafkaBounds bounds;
+	Grid grid;
 	int next_record;
 } ProbeState;
 
@@ -89,8 +105,15 @@ find_columns(Oid relid, Index varno, KafkaPushdownColumns *columns)
 {
 	static const char *const names[KAFKA_DIMENSION_COUNT] = {"kafka_partition",
 															 "kafka_offset",
-															 "ts"};
+															 "ts", "none"};
+	AttrNumber event = get_attnum(relid, "event");
 	int d;
+
+	memset(columns, 0, sizeof(*columns));
+	columns->skewed = palloc(sizeof(KafkaSkewedColumn));
+	if (event > 0)
+		columns->skewed[columns->nskewed++] =
+			(KafkaSkewedColumn){event, MAX_SKEW_MS};
 
 	columns->relid = varno;
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
@@ -103,11 +126,54 @@ find_columns(Oid relid, Index varno, KafkaPushdownColumns *columns)
 	}
 }
 
+/* The value of a table's option, NULL where it has none. */
+static const char *
+find_option(Oid relid, const char *name)
+{
+	ListCell *lc;
+
+	foreach(lc, GetForeignTable(relid)->options)
+	{
+		DefElem *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(option->defname, name) == 0)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+static Grid
+make_grid(Oid relid)
+{
+	const char *times = find_option(relid, "times");
+	Grid grid = {1, 0, 0, NULL, 0};
+
+	if (times == NULL)
+	{
+		grid.npartitions = NPARTITIONS;
+		grid.noffsets = NOFFSETS;
+		grid.ntimes = lengthof(grid_times_ms);
+		grid.times_ms = palloc(sizeof(grid_times_ms));
+		memcpy(grid.times_ms, grid_times_ms, sizeof(grid_times_ms));
+		grid.nrecords = NPARTITIONS * NOFFSETS * grid.ntimes;
+		return grid;
+	}
+	grid.times_ms = palloc(sizeof(int64) * (strlen(times) + 1));
+	for (char *end = unconstify(char *, times); *times != '\0'; times = end)
+	{
+		grid.times_ms[grid.ntimes++] = strtoll(times, &end, 10);
+		if (*end == ',')
+			end++;
+	}
+	grid.noffsets = grid.nrecords = grid.ntimes;
+	return grid;
+}
+
 static void
 probeGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 					   Oid foreigntableid)
 {
-	baserel->rows = NRECORDS;
+	baserel->rows = 100;
 }
 
 static void
@@ -116,7 +182,7 @@ probeGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel,
 {
 	add_path(baserel,
 			 (Path *) create_foreignscan_path(root, baserel, NULL,
-											  baserel->rows, 0, NRECORDS, NIL,
+											  baserel->rows, 0, 100, NIL,
 											  baserel->lateral_relids, NULL,
 											  NIL));
 }
@@ -132,7 +198,7 @@ restore_not(Oid foreigntableid, List *clauses)
 	List *result = NIL;
 	ListCell *lc;
 
-	if (GetForeignTable(foreigntableid)->options == NIL)
+	if (find_option(foreigntableid, "negate") == NULL)
 		return clauses;
 	foreach(lc, clauses)
 	{
@@ -177,8 +243,9 @@ probeGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 
 	find_columns(foreigntableid, baserel->relid, &columns);
 	condition =
-		kafka_pushdown_build(&columns, restore_not(foreigntableid, clauses),
-							 &exprs);
+		kafka_pushdown_build_for_plan(&columns,
+									  restore_not(foreigntableid, clauses),
+									  &exprs);
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 		names = lappend(names, makeString(columns.attnum[d] == 0
 											  ? pstrdup("")
@@ -200,7 +267,10 @@ probeBeginForeignScan(ForeignScanState *node, int eflags)
 		return;
 	state = palloc0(sizeof(ProbeState));
 	state->condition = list_nth(plan->fdw_private, PLAN_PRIVATE_CONDITION);
-	state->expr_states = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
+	state->expr_states =
+		ExecInitExprList(kafka_pushdown_values(plan->fdw_exprs),
+						 (PlanState *) node);
+	state->grid = make_grid(RelationGetRelid(node->ss.ss_currentRelation));
 	node->fdw_state = state;
 }
 
@@ -229,7 +299,7 @@ is_inside(const KafkaBounds *bounds, int32 partition, int64 offset,
 		  int64 time_ms)
 {
 	KafkaSlice slices[KAFKA_BOUNDS_MAX_BOXES];
-	int nslices = kafka_bounds_slices(bounds, partition, slices);
+	int nslices = kafka_bounds_slices(bounds, partition, NPARTITIONS, slices);
 	int i;
 
 	for (i = 0; i < nslices; i++)
@@ -257,12 +327,23 @@ integer_datum(Oid type, int64 value)
 	}
 }
 
+static Datum
+time_datum(Form_pg_attribute attr, int64 time_ms)
+{
+	Datum time = TimestampTzGetDatum((time_ms - POSTGRES_EPOCH_MS) * 1000);
+
+	/* as the extension does it */
+	if (getBaseType(attr->atttypid) == TIMESTAMPOID)
+		time = DirectFunctionCall1(timestamptz_timestamp, time);
+	return DirectFunctionCall2(timestamp_scale, time,
+							   Int32GetDatum(attr->atttypmod));
+}
+
 static void
-fill_slot(ForeignScanState *node, TupleTableSlot *slot, int record,
-		  int32 partition, int64 offset, int64 time_ms)
+fill_slot(TupleTableSlot *slot, int record, int32 partition, int64 offset,
+		  int64 time_ms)
 {
 	TupleDesc tupdesc = slot->tts_tupleDescriptor;
-	TimestampTz time_us = (time_ms - POSTGRES_EPOCH_MS) * 1000;
 	int i;
 
 	for (i = 0; i < tupdesc->natts; i++)
@@ -280,12 +361,12 @@ fill_slot(ForeignScanState *node, TupleTableSlot *slot, int record,
 			slot->tts_values[i] = integer_datum(type, record);
 		else if (time_ms == NO_TIME_MS)
 			slot->tts_isnull[i] = true;
-		else
-			/* "ts", rounded as its typmod wants */
+		else if (strcmp(name, "event") == 0)
 			slot->tts_values[i] =
-				DirectFunctionCall2(timestamptz_scale,
-									TimestampTzGetDatum(time_us),
-									Int32GetDatum(attr->atttypmod));
+				time_datum(attr,
+						   time_ms + record % 3 * MAX_SKEW_MS - MAX_SKEW_MS);
+		else
+			slot->tts_values[i] = time_datum(attr, time_ms); /* "ts" */
 	}
 	ExecStoreVirtualTuple(slot);
 }
@@ -294,24 +375,28 @@ static TupleTableSlot *
 probeIterateForeignScan(ForeignScanState *node)
 {
 	ProbeState *state = node->fdw_state;
+	const Grid *grid = &state->grid;
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
 	if (!state->bounds_known)
 		compute_bounds(node, state);
 	ExecClearTuple(slot);
-	while (state->next_record < NRECORDS)
+	while (state->next_record < grid->nrecords)
 	{
 		int record = state->next_record++;
-		int32 partition = record % NPARTITIONS;
-		int64 offset = record / NPARTITIONS % NOFFSETS;
-		int64 time_ms = grid_times_ms[record / (NPARTITIONS * NOFFSETS)];
+		int32 partition = record % grid->npartitions;
+		int64 offset = record / grid->npartitions % grid->noffsets;
+		int64 time_ms = grid->nrecords == grid->ntimes
+							? grid->times_ms[record]
+							: grid->times_ms[record / (grid->npartitions *
+													   grid->noffsets)];
 
 		if (!is_inside(&state->bounds, partition, offset, time_ms))
 			continue;
 		nrecords++;
 		if (time_ms == NO_TIME_MS)
 			ntimeless_records++;
-		fill_slot(node, slot, record, partition, offset, time_ms);
+		fill_slot(slot, record, partition, offset, time_ms);
 		break;
 	}
 	return slot;
@@ -356,7 +441,9 @@ probeExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	int d;
 	int side;
 
-	ExplainPropertyInteger("values", NULL, list_length(plan->fdw_exprs), es);
+	ExplainPropertyInteger("values", NULL,
+						   list_length(kafka_pushdown_values(plan->fdw_exprs)),
+						   es);
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 		names[d] = strVal(list_nth(name_list, d));
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)

@@ -29,7 +29,7 @@ CREATE FOREIGN TABLE changed (
 ALTER FOREIGN TABLE changed DROP COLUMN gone_first, DROP COLUMN gone, DROP COLUMN gone_p, DROP COLUMN gone_last;
 SELECT * FROM changed ORDER BY o;
 SELECT changed FROM changed ORDER BY o;
-SELECT c, count(*) FROM changed WHERE a IS NOT NULL GROUP BY c;
+SELECT c, count(*) FROM changed WHERE a IS NOT NULL GROUP BY c ORDER BY c NULLS FIRST;
 SELECT b FROM changed WHERE o = 3 AND a = '-1';
 ALTER FOREIGN TABLE changed ADD COLUMN d boolean DEFAULT true, ADD COLUMN p int OPTIONS (partition 'true'), ADD COLUMN k text OPTIONS (key 'true');
 SELECT * FROM changed ORDER BY o;

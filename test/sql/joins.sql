@@ -30,11 +30,13 @@ BEGIN
 END $$;
 
 --
--- Values of other tables bound a scan: of partition, offset and time.
+-- Values of other tables bound a scan: of partition, offset and time. The topic
+-- is so small that reading it once is cheaper, so the plans are asked for.
 --
+SET enable_material = off;
 EXPLAIN (COSTS OFF) SELECT w.id, t.n FROM w JOIN t ON t.ts >= w.a AND t.ts < w.b;
 SELECT w.id, t.n FROM w JOIN t ON t.ts >= w.a AND t.ts < w.b ORDER BY id, n;
-SELECT messages_read('SELECT w.id, t.n FROM w JOIN t ON t.ts >= w.a AND t.ts < w.b');
+SELECT messages_read('SELECT w.id, n FROM w, LATERAL (SELECT n FROM t WHERE ts >= w.a AND ts < w.b OFFSET 0) AS t');
 EXPLAIN (COSTS OFF) SELECT w.id, t.n FROM w JOIN t ON t.p = w.p AND t.o = w.o;
 SELECT w.id, t.n FROM w JOIN t ON t.p = w.p AND t.o = w.o ORDER BY id;
 SELECT messages_read('SELECT w.id, t.n FROM w JOIN t ON t.p = w.p AND t.o = w.o');
@@ -55,6 +57,7 @@ SELECT n FROM t WHERE (p, o) IN (SELECT p, o FROM w) ORDER BY n;
 SELECT n FROM t WHERE o = (SELECT max(o) FROM t) ORDER BY n;
 SELECT count(*) FROM t WHERE ts >= (SELECT max(ts) FROM t) - interval '5 s';
 SELECT messages_read('SELECT count(*) FROM t WHERE ts >= (SELECT max(ts) FROM t) - interval ''5 s''');
+RESET enable_material;
 
 --
 -- The topic with itself, by each kind of join

@@ -294,6 +294,8 @@ UPDATE kafka.rollup_aggregate SET states = '{rollup_create.product($4)}' WHERE a
 SELECT kafka.create_rollup('own', 'SELECT variant, product(n) FROM log GROUP BY 1');
 UPDATE kafka.rollup_aggregate SET states = '{rollup_create.product($1)}', merges = '{"''a'' || $2"}' WHERE aggregate = 'rollup_create.product';
 SELECT kafka.create_rollup('own', 'SELECT variant, product(n) FROM log GROUP BY 1');
+UPDATE kafka.rollup_aggregate SET merges = '{"(SELECT product(x) FROM (VALUES ($1), ($2)) AS v (x))"}' WHERE aggregate = 'rollup_create.product';
+SELECT kafka.create_rollup('own', 'SELECT variant, product(n) FROM log GROUP BY 1');
 UPDATE kafka.rollup_aggregate SET merges = '{"coalesce($1 * $2, $1, $2)"}' WHERE aggregate = 'rollup_create.product';
 SELECT kafka.create_rollup('own', 'SELECT variant, product(n) FROM log GROUP BY 1');
 CALL kafka.run_rollups('own', max_rows := 1);

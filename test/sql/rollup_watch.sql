@@ -101,6 +101,15 @@ CALL kafka.run_rollups('watched');
 SELECT * FROM standing;
 -- Neither does a new partition fit in.
 \! printf '%s\n' 'add-partitions rw_plain 3' "produce rw_plain partition=2 time=2024-05-01T11:00:00Z value='{\"id\": 100}'" | feed
+-- What it holds is behind as soon as a run has met it, if nothing more comes of that run.
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE undefined_table USING MESSAGE = 'no'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON _watched_g1 EXECUTE FUNCTION refuse();
+\set VERBOSITY terse
+CALL kafka.run_rollups('watched');
+\set VERBOSITY default
+SELECT state, backlog FROM kafka.rollups;
+SELECT kafka_partition, next_offset, end_offset FROM kafka.rollup_offsets ORDER BY 1;
+DROP TRIGGER refuse ON _watched_g1;
 CALL kafka.run_rollups('watched');
 SELECT state, backlog, complete_until > now() - interval '1 hour' AS is_complete FROM kafka.rollups;
 

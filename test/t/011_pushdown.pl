@@ -5,39 +5,15 @@
 # KAFKA_FDW_SEED=n makes other clauses, KAFKA_FDW_CLAUSES=n that many.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
-use File::Basename qw(dirname);
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
+use KafkaFdw::Probe qw(pick start_probe);
 use Test::More;
 
 my $seed = $ENV{KAFKA_FDW_SEED} // 1;
 my $nclauses = $ENV{KAFKA_FDW_CLAUSES} // 2000;
-my $tree = abs_path(dirname(__FILE__) . '/../..');
-my $library = "$PostgreSQL::Test::Utils::tmp_check/pushdown_probe";
-my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+my $node = start_probe();
 
-chomp(my $include = `$pg_config --includedir-server`);
-system_or_bail($ENV{CC} // 'gcc', '-std=gnu99', '-O2', '-fPIC', '-shared', '-Wl,-Bsymbolic',
-	'-DUSE_ASSERT_CHECKING',
-	"-I$tree/src", "-I$include", "$tree/test/fuzz/pushdown_probe.c",
-	glob("$tree/src/fdw/pushdown*.c"), "$tree/src/core/bounds.c",
-	"$tree/src/core/moment.c", '-o', "$library.so");
-
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', "timezone = 'UTC'\njit = off");
-$node->start;
-
-# The rows of params are outer rows of rescans. check_clause runs a clause over
-# a foreign table and over its copy, and says what is wrong.
-$node->safe_psql('postgres', <<"EOF");
-CREATE FUNCTION pushdown_probe_handler() RETURNS fdw_handler
-	LANGUAGE c AS '$library';
-CREATE FUNCTION pushdown_probe_counts() RETURNS int8[]
-	LANGUAGE c AS '$library';
-CREATE FOREIGN DATA WRAPPER probe HANDLER pushdown_probe_handler;
-CREATE SERVER probe FOREIGN DATA WRAPPER probe;
+# The rows of params are outer rows of rescans.
+$node->safe_psql('postgres', <<'EOF');
 CREATE DOMAIN number AS bigint;
 CREATE DOMAIN moment AS timestamptz CHECK (value > '-infinity');
 CREATE FOREIGN TABLE topic (id int, kafka_partition int, kafka_offset bigint,
@@ -65,35 +41,7 @@ INSERT INTO params VALUES
 	 '{infinity,NULL,2026-01-01 00:00:00.002+00}'),
 	(5, -1, 9, 1, '2026-01-01 00:00:00.0015+00', '{{1,0},{NULL,-3}}', '{{4,3},{2,1}}',
 	 '{-infinity}');
-
-CREATE FUNCTION check_clause(tab text, clause text, exact boolean)
-RETURNS SETOF text LANGUAGE plpgsql AS \$\$
-DECLARE
-	query text := 'SELECT array_agg(r.ids ORDER BY p.n), sum(r.timed)
-		FROM params p CROSS JOIN LATERAL (
-			SELECT array_agg(id ORDER BY id)::text AS ids,
-				count(*) FILTER (WHERE ts IS NOT NULL) AS timed
-			FROM %I WHERE (%s) AND p.n IS NOT NULL) r';
-	got text[];
-	want text[];
-	timed int8;
-	counts int8[];
-BEGIN
-	PERFORM pushdown_probe_counts();
-	EXECUTE format(query, tab, clause) INTO got, timed;
-	counts := pushdown_probe_counts();
-	EXECUTE format(query, tab || '_rows', clause) INTO want, timed;
-	IF got IS DISTINCT FROM want THEN
-		RETURN NEXT format('%s WHERE %s: got %s, not %s', tab, clause, got, want);
-	ELSIF exact AND counts[2] - counts[3] <> timed THEN
-		RETURN NEXT format('%s WHERE %s: %s rows in bounds, not %s', tab,
-			clause, counts[2] - counts[3], timed);
-	END IF;
-END
-\$\$;
 EOF
-
-sub pick { return $_[ int rand @_ ]; }
 
 # A time of the grid or half a millisecond beside it
 sub moment
@@ -177,6 +125,22 @@ sub leaf
 		. ' (' . array($type) . ')';
 }
 
+# A range or multirange; columns of integers have bigint's and int's types
+sub range
+{
+	my ($type) = @_;
+	my $name = $type eq 'int' ? 'int8' : 'tstz';
+
+	return pick(
+		"'empty'::${name}range", "NULL::${name}range",
+		map { my $bounds = $_;
+			  my ($low, $high) = map { $type eq 'int' ? int rand 5 : moment() =~ s/.*'(.*)'.*/$1/r } 0, 1;
+			  ($low, $high) = ($high, $low) if $low gt $high;
+			  $low = '' if $bounds =~ s/^~/(/; $high = '' if $bounds =~ s/~$/)/;
+			  "'" . substr($bounds, 0, 1) . "$low,$high" . substr($bounds, -1) . "'::${name}range" }
+			'[)', '[]', '()', '(]', '~)', '[~');
+}
+
 # A clause that is understood as it stands, but whose negation is not
 sub positive_leaf
 {
@@ -185,6 +149,11 @@ sub positive_leaf
 
 	return pick(
 		leaf(),
+		pick('', 'NOT ') . "(kafka_partition IS DISTINCT FROM " . value('int') . ')',
+		'NOT (kafka_offset IS DISTINCT FROM ' . value('int') . ')',
+		'(' . leaf() . ') IS ' . pick('TRUE', 'FALSE'),
+		($type eq 'int' ? "$column\::int8" : "$column\::timestamptz") . ' <@ ' . range($type),
+		range($type) . " @> $column\::" . ($type eq 'int' ? 'int8' : 'timestamptz'),
 		"$column = " . value($type),
 		value($type) . " = $column",
 		"$column IN (" . join(', ', map { value($type) } 0 .. 1 + rand 3) . ')',
@@ -198,15 +167,16 @@ sub obscure_leaf
 		'id % 2 = 0', 'ts IS NULL', 'ts IS NOT NULL', 'kafka_offset <> 3', 'ts <> ' . value('time'),
 		'kafka_offset <> ALL (' . array('int') . ')', 'kafka_partition <> ANY (' . array('int') . ')',
 		'kafka_offset + 0 = 2', 'kafka_offset = kafka_partition', 'kafka_offset = 2.0',
-		'(kafka_partition, kafka_offset) > (1, 2)', "ts > '2026-01-01'::date",
-		"ts > '2026-01-01 00:00:00.001'::timestamp", 'kafka_partition >= (random() * 0)::int + 2',
-		'(' . leaf() . ') IS TRUE', '(' . leaf() . ') IS NOT TRUE', '(' . leaf() . ') IS UNKNOWN',
+		'kafka_partition >= (random() * 0)::int + 2', '(id, kafka_offset) > (1, 2)',
+		'(kafka_partition, id) <= (2, 40)', '(kafka_offset, kafka_partition, id) >= (2, 1, 40)',
+		'(' . leaf() . ') IS NOT TRUE', '(' . leaf() . ') IS UNKNOWN',
 		'(' . leaf() . ') IS DISTINCT FROM true', 'coalesce(' . leaf() . ', true)',
 		'CASE WHEN ' . leaf() . ' THEN ' . leaf() . ' ELSE ' . leaf() . ' END',
-		'ts IS NOT DISTINCT FROM ' . value('time'), 'kafka_offset = (SELECT max(i4) FROM params)',
+		'ts IS NOT DISTINCT FROM ' . value('time'), 'ts IS DISTINCT FROM ' . value('time'),
+		'NOT (kafka_offset::int8 <@ ' . range('int') . ')', 'kafka_offset = (SELECT max(i4) FROM params)',
 		'kafka_offset = (SELECT count(*) FROM params q WHERE q.i4 < id)',
 		'kafka_partition IN (SELECT i4 FROM params)', 'kafka_partition IN (1, id)',
-		'date_trunc(\'second\', ts) = ' . value('time'), 'ts::timestamptz(0) <= ' . value('time'));
+		'(ts + age(ts)) <= ' . value('time'), 'to_char(ts, \'YYYY\') <= \'2026\'');
 }
 
 # $kind is exact or obscure
@@ -278,13 +248,8 @@ described('kafka_partition = (random() * 3)::int', ['values: 0'], 'a volatile va
 described('kafka_offset = CASE WHEN 2 IN (SELECT i4 FROM params) THEN 1 ELSE 2 END',
 	['values: 0'], 'a subplan');
 described('kafka_offset = kafka_partition', ['values: 0'], 'two columns');
-described('kafka_offset = 2.5', ['values: 0'], 'numeric');
-described("ts > '2026-01-01'::date", ['values: 0'], 'date');
+described('kafka_offset = sqrt(id)', ['values: 0'], 'another column');
 described('ROW(topic.*) IS NOT NULL', ['values: 0'], 'the whole row');
-is_deeply(describe("SELECT * FROM rounded WHERE ts = '2026-01-01'"), ['values: 0'],
-	'a time column that is rounded is not pushed');
-is_deeply(describe("SELECT * FROM zoneless WHERE ts = '2026-01-01'"), ['values: 0'],
-	'timestamp without time zone is not pushed');
 is_deeply(
 	describe('SELECT * FROM few_columns WHERE kafka_partition <= 1 AND few_columns IS NOT NULL AND id > 1'),
 	[ 'values: 1', 'kafka_partition end +: kafka_partition <= 1', 'kafka_partition both: kafka_partition <= 1' ],

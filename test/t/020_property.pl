@@ -12,6 +12,7 @@ use strict;
 use warnings;
 use KafkaFdw::Broker;
 use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Truth qw(pick load_truth messages_read random_clause);
 use Test::More;
 
 my $seed = $ENV{KAFKA_FDW_SEED} // 1;
@@ -155,7 +156,6 @@ EOF
 # What is in them, by the independent reader
 # ----------------------------------------------------------------
 
-$node->safe_psql('postgres', 'CREATE TABLE truth (topic text, p int, o bigint, ts timestamptz, v text)');
 create_server($node, 'k', $broker);
 
 my %seen;
@@ -169,18 +169,7 @@ for my $table (sort keys %topics)
 		q{v text OPTIONS (value 'true'), ts timestamptz OPTIONS (timestamp 'true'),
 		  p int OPTIONS (partition 'true'), o bigint OPTIONS (offset 'true')},
 		topic => $topic, %options);
-	next if $seen{$topic}++;
-
-	my @values;
-	for my $record ($broker->records($topic))
-	{
-		my ($name, $p, $o, $ms, undef, undef, $value) = @$record;
-		my $ts = $ms == -1 ? 'NULL' : "timestamptz 'epoch' + interval '$ms ms'";
-
-		push @values, "('$topic', $p, $o, $ts, '$value')";
-		push @{ $times{$topic} }, $ms;
-	}
-	$node->safe_psql('postgres', 'INSERT INTO truth VALUES ' . join(',', @values));
+	$times{$topic} = [ load_truth($node, $broker, $topic) ] unless $seen{$topic}++;
 }
 is($node->safe_psql('postgres', "SELECT count(*) FROM truth WHERE topic = 'transactions' AND v IN ('aborted', 'open', 'behind')"),
 	'0', 'the reader shows no aborted and no undecided record');
@@ -190,8 +179,6 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM truth WHERE topic = 'compa
 # ----------------------------------------------------------------
 # Random clauses
 # ----------------------------------------------------------------
-
-sub pick { return $_[ int rand @_ ] }
 
 # A point in time at or near that of a record, in microseconds at times.
 sub random_time
@@ -221,16 +208,6 @@ sub random_leaf
 	return "ts = ANY (ARRAY[$time, " . random_time($topic) . '])' if $kind eq 'any';
 	return "o $op (SELECT $offset)" if $kind eq 'subquery';
 	return pick("v <> 'x'", 'ts IS NOT NULL', 'o % 2 = 0', 'length(v) > 1');
-}
-
-sub random_clause
-{
-	my ($topic, $depth) = @_;
-	my $kind = $depth > 0 ? pick(qw(leaf and and or not)) : 'leaf';
-
-	return random_leaf($topic) if $kind eq 'leaf';
-	return 'NOT (' . random_clause($topic, $depth - 1) . ')' if $kind eq 'not';
-	return '(' . random_clause($topic, $depth - 1) . ') ' . uc($kind) . ' (' . random_clause($topic, $depth - 1) . ')';
 }
 
 # All runs of a clause are in one transaction, so now() is the same in them.
@@ -278,7 +255,7 @@ for my $n (1 .. $nclauses)
 	}
 	else
 	{
-		$call = sprintf "compare('%s', '%s', \$q\$%s\$q\$)", $table, $topic, random_clause($topic, 2);
+		$call = sprintf "compare('%s', '%s', \$q\$%s\$q\$)", $table, $topic, random_clause(2, sub { random_leaf($topic) });
 	}
 	my $shown = $call =~ s/'/''/gr;
 	$script .= "SELECT '$n $shown' AS clause, * FROM $call WHERE wanted <> pushed OR wanted <> unpushed;\n";
@@ -289,27 +266,27 @@ is($node->safe_psql('postgres', $script), '', "$nclauses clauses find the same r
 # That pushdown reads less, by messages
 # ----------------------------------------------------------------
 
-sub messages_read
+# How many messages the query reads
+sub reads
 {
 	my ($query, $pushdown) = @_;
-	my $json = $node->safe_psql('postgres', "SET kafka_fdw.enable_pushdown = $pushdown; EXPLAIN (ANALYZE, FORMAT json) $query");
 
-	return $json =~ /"Messages Read": (\d+)/ ? $1 : die "no count in $json";
+	return messages_read($node, $query, 'kafka_fdw.enable_pushdown' => $pushdown // 'on');
 }
 
 my $window = sprintf q{SELECT * FROM disorder WHERE ts >= timestamptz 'epoch' + interval '%d ms' AND ts < timestamptz 'epoch' + interval '%d ms'},
   $base + 50000, $base + 60000;
 my $in_window = $node->safe_psql('postgres', $window =~ s/\*/count(*)/r);
-my $read = messages_read($window, 'on');
+my $read = reads($window);
 
-is(messages_read($window, 'off'), '1500', 'without pushdown all messages are read');
+is(reads($window, 'off'), '1500', 'without pushdown all messages are read');
 cmp_ok($read, '>=', $in_window, 'with pushdown at least those of the window are read');
 
 # 100 ms a message: 20 s of declared lag before and after the window's end,
 # 10 s of the brokers' clocks, and 20 s of records that are late at its start
 cmp_ok($read, '<=', $in_window + 500, 'and no more than those and the disorder of them');
-is(messages_read('SELECT * FROM wide WHERE p = 7 AND o BETWEEN 1 AND 2', 'on'), '2', 'an offset range reads just that');
-is(messages_read('SELECT * FROM wide WHERE p IN (3, 4)', 'on'), '10', 'partitions are pruned');
-is(messages_read("SELECT * FROM disorder WHERE ts > 'infinity'", 'on'), '0', 'nothing is read for an empty window');
+is(reads('SELECT * FROM wide WHERE p = 7 AND o BETWEEN 1 AND 2'), '2', 'an offset range reads just that');
+is(reads('SELECT * FROM wide WHERE p IN (3, 4)'), '10', 'partitions are pruned');
+is(reads("SELECT * FROM disorder WHERE ts > 'infinity'"), '0', 'nothing is read for an empty window');
 
 done_testing();

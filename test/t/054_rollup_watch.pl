@@ -291,7 +291,8 @@ for my $number (1 .. 20)
 ok(defined $topic, 'a topic is led by the other node');
 create_table($node, 'apart', 'pair', $COLUMNS, topic => $topic, format => 'json');
 create_rollup($node, 'apart_count', 'SELECT count(*) AS messages FROM apart', options => q('{"mirror_group": "far"}'));
-run_rollup($node, 'apart_count');
+create_rollup($node, "apart_too_$_", 'SELECT count(*) AS messages FROM apart', options => "'{\"mirror_group\": \"far$_\"}'") for 1 .. 4;
+run_rollup($node, $_) for 'apart_count', map { "apart_too_$_" } 1 .. 4;
 is(committed($pair, 'far', $topic), 1, 'both are there');
 $pair->feed("produce $topic value='{}'\n");
 $pair->pause($away);
@@ -301,19 +302,37 @@ like(run_and_listen('apart_count'), qr/WARNING:  \w{5}: could not mirror the off
 my $took = time - $begin;
 cmp_ok($took, '<', 6, sprintf('after a short wait: %.1f s in all', $took));
 is(query('SELECT messages FROM apart_count'), 2, 'all is counted');
+
+# However many rollups have groups there, they wait for it once; and not again with
+# the session's next run.
+$pair->feed("produce $topic value='{}'\n");
+$begin = time;
+my ($status, undef, $said) = $node->psql('postgres', <<"EOF");
+\\set VERBOSITY verbose
+CALL kafka.run_rollups();
+CALL kafka.run_rollups();
+EOF
+
+is($status, 0, 'a run of all goes on');
+$took = time - $begin;
+is(scalar(() = $said =~ /could not mirror the offsets of rollup "apart/g), 1, 'one of five rollups tells of it');
+cmp_ok($took, '<', 6, sprintf('five rollups wait once: %.1f s in all', $took));
+is(query('SELECT min(messages) FROM (TABLE apart_count UNION ALL TABLE apart_too_1 UNION ALL TABLE apart_too_2 UNION ALL TABLE apart_too_3 UNION ALL TABLE apart_too_4) AS a'),
+	3, 'all is counted by all');
 $pair->resume($away);
 wait_until(
 	sub {
-		run_rollup($node, 'apart_count');
-		committed($pair, 'far', $topic) eq '2';
+		run_rollup($node, $_) for 'apart_count', map { "apart_too_$_" } 1 .. 4;
+		join(' ', map { committed($pair, "far$_", $topic) } '', 1 .. 4) eq '3 3 3 3 3';
 	},
-	'the next run mirrors it');
+	'the next runs mirror it');
+query("SELECT kafka.drop_rollup('apart_too_$_')") for 1 .. 4;
 
 # ----------------------------------------------------------------
 # Brokers that do not answer: rollup_lag does.
 # ----------------------------------------------------------------
 my $everything = lag_of(q(name <> 'moments_count')) =~ s/note\)/left(note, 26))/r;
-my $apart = 'apart_count 2 2 2 0 0 00:00:00';
+my $apart = 'apart_count 3 3 3 0 0 00:00:00';
 my $answer = join "\n", $apart, map { "$_ 0 0 00:00:00" } 'dirty_count 5 5 5', 'held_count 5 5 5', 'seen_count 10 10 10';
 my $no_answer = join "\n", $apart, map { "$_ the broker does not answer" } 'dirty_count 5', 'held_count 5', 'seen_count 10';
 my $LIMIT_S = 3 * 2; # the broker is that of three servers

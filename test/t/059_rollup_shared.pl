@@ -304,6 +304,40 @@ compare('changed meanwhile', @names);
 isnt(query('shared', 'SELECT sum(s) FROM changing'), query('shared', 'SELECT sum(s) FROM changed'), 'the first has counted a batch before the change');
 is(query('shared', q(SELECT count(*) FROM renamed WHERE color = 'crimson')), 0, 'no message has the new name');
 
+#
+# What the rollups need of a message is looked up when their reading begins,
+# and not again with each of its batches.
+#
+my $LOOKUPS = q(SELECT idx_scan FROM pg_stat_sys_indexes WHERE indexrelname = 'pg_depend_depender_index');
+
+query('postgres', 'CREATE DATABASE many');
+query('many', $TABLES);
+create_rollups('many', @ROLLUPS[ 0 .. 3 ]);
+
+# All of the topic in batches of so many messages: lookups, and batches.
+sub count_lookups
+{
+	my ($max_rows) = @_;
+
+	query('many', q(SELECT kafka.seek_rollup(name, '{"0": "earliest", "1": "earliest"}'::jsonb, accept_loss => true) FROM kafka.rollups));
+	return split /\n/, query('many', <<"EOF");
+SELECT pg_stat_force_next_flush() \\g /dev/null
+$LOOKUPS \\gset before_
+SELECT max(run_id) AS last FROM kafka.rollup_runs \\gset
+CALL kafka.run_rollups(max_rows => $max_rows);
+SELECT pg_stat_force_next_flush() \\g /dev/null
+SELECT idx_scan - :before_idx_scan FROM ($LOOKUPS) AS s;
+SELECT count(*) FROM kafka.rollup_runs WHERE event = 'batch' AND run_id > :last;
+EOF
+}
+
+query('many', 'CALL kafka.run_rollups()');
+my ($few, $few_batches) = count_lookups(8000);
+my ($many, $many_batches) = count_lookups(400);
+
+cmp_ok($many_batches, '>=', 10 * $few_batches, 'many batches');
+is($many, $few, 'take no more lookups than a few');
+
 unlike(slurp_file($node->logfile), qr/TRAP|PANIC|signal 11/, 'the server is well');
 
 done_testing();

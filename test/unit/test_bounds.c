@@ -26,9 +26,9 @@ typedef struct PointSet
 	bool has[MAX_POINTS];
 } PointSet;
 
-static const int small_sides[KAFKA_DIMENSION_COUNT] = {4, 6, 6};
-static const int cube_sides[KAFKA_DIMENSION_COUNT] = {8, 8, 8};
-static const int large_sides[KAFKA_DIMENSION_COUNT] = {16, 16, 16};
+static const int small_sides[KAFKA_DIMENSION_COUNT] = {4, 5, 5, 5};
+static const int cube_sides[KAFKA_DIMENSION_COUNT] = {8, 8, 8, 1};
+static const int large_sides[KAFKA_DIMENSION_COUNT] = {16, 16, 16, 1};
 
 static uint64_t random_state = 88172645463325252u;
 
@@ -78,15 +78,19 @@ bounds_have(const KafkaBounds *bounds, const int *point)
 static int
 count_points(const int *sides)
 {
-	return sides[0] * sides[1] * sides[2];
+	return sides[0] * sides[1] * sides[2] * sides[3];
 }
 
 static void
 unpack_point(const int *sides, int index, int *point)
 {
-	point[0] = index / (sides[1] * sides[2]);
-	point[1] = index / sides[2] % sides[1];
-	point[2] = index % sides[2];
+	int d;
+
+	for (d = KAFKA_DIMENSION_COUNT - 1; d >= 0; d--)
+	{
+		point[d] = index % sides[d];
+		index /= sides[d];
+	}
 }
 
 /* Points that only one of the two has: missing ones and surplus ones. */
@@ -402,9 +406,9 @@ test_widening_choice(void)
 				KAFKA_RANGE_ALL);
 	is_int(bounds.nboxes, KAFKA_BOUNDS_MAX_BOXES, "200 partitions are joined");
 	for (i = 0, nkept = 0; i < 200; i++)
-		nkept += kafka_bounds_has_partition(&bounds, i);
+		nkept += kafka_bounds_has_partition(&bounds, i, 201);
 	is_int(nkept, 200, "all partitions are left");
-	ok(!kafka_bounds_has_partition(&bounds, 200), "and no other");
+	ok(!kafka_bounds_has_partition(&bounds, 200, 201), "and no other");
 	for (i = 0; i < bounds.nboxes; i++)
 	{
 		if (bounds.boxes[i].range[KAFKA_DIMENSION_OFFSET].start < 1000000)
@@ -456,10 +460,10 @@ test_widening_without_lower_end(void)
 	for (i = 1; i < KAFKA_BOUNDS_MAX_BOXES; i++)
 		add_box(&bounds, single(1000 * i),
 				(KafkaRange){1000000 * i, 1000000 * i + 10}, KAFKA_RANGE_ALL);
-	ok(kafka_bounds_has_partition(&bounds, 2), "two low ranges are joined");
+	ok(kafka_bounds_has_partition(&bounds, 2, 9), "two low ranges are joined");
 	for (i = 1; i < KAFKA_BOUNDS_MAX_BOXES; i++)
-		nfillers += kafka_bounds_has_partition(&bounds, 1000 * i) &&
-					!kafka_bounds_has_partition(&bounds, 1000 * i + 1);
+		nfillers += kafka_bounds_has_partition(&bounds, 1000 * i, 1) &&
+					!kafka_bounds_has_partition(&bounds, 1000 * i + 1, 1);
 	is_int(nfillers, KAFKA_BOUNDS_MAX_BOXES - 1, "distant boxes are not");
 }
 
@@ -551,6 +555,142 @@ test_range_merge(void)
 	is_int(kafka_range_merge(NULL, 0), 0, "no ranges merge to none");
 }
 
+/* Is there a hash in the range that this partition is for? */
+static bool
+leads_to(KafkaRange hashes, int64_t first, int64_t end, int partition,
+		 int npartitions)
+{
+	int64_t hash;
+
+	for (hash = first; hash < end; hash++)
+	{
+		if (range_has(hashes, hash) && hash % npartitions == partition)
+			return true;
+	}
+	return false;
+}
+
+/* Hashes at both ends of what there is, against trying each of them. */
+static void
+test_hash_partitions(void)
+{
+	static const int64_t origins[] = {0, (INT64_C(1) << 32) - 40};
+	int wrong = 0;
+	int nadmitted = 0;
+	int i;
+
+	for (i = 0; i < 100000; i++)
+	{
+		KafkaBounds bounds;
+		int64_t origin = origins[i % 2];
+		int npartitions = 1 + random_below(12);
+		int partition = random_below(npartitions);
+		KafkaRange hashes;
+		bool got;
+
+		hashes.start = origin + random_below(50) - 5;
+		hashes.end = hashes.start + 1 + random_below(14);
+		if (random_below(8) == 0)
+			hashes.start = INT64_MIN;
+		if (random_below(8) == 0)
+			hashes.end = INT64_MAX;
+		kafka_bounds_nothing(&bounds);
+		kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH, hashes);
+		got = kafka_bounds_has_partition(&bounds, partition, npartitions);
+		nadmitted += got;
+		/* an unbounded start has all that lies before the second origin */
+		wrong +=
+			got !=
+			((origin > 0 && hashes.start < 0) ||
+			 leads_to(hashes, origin, origin + 40, partition, npartitions) ||
+			 (origin == 0 &&
+			  leads_to(hashes, 40, 80, partition, npartitions)) ||
+			 (origin > 0 &&
+			  leads_to(hashes, origin - 10, origin, partition, npartitions)));
+	}
+	is_int(wrong, 0, "a hash leads to its remainder's partition alone");
+	ok(nadmitted > 20000 && nadmitted < 80000, "to %d of 100000", nadmitted);
+}
+
+/* What is not known of partitions leaves none out. */
+static void
+test_hash_of_unknown_partitions(void)
+{
+	KafkaBounds bounds;
+
+	kafka_bounds_nothing(&bounds);
+	kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH, single(7));
+	ok(kafka_bounds_has_partition(&bounds, 3, 4), "hash 7 of 4 is 3");
+	ok(!kafka_bounds_has_partition(&bounds, 2, 4), "and not 2");
+	ok(kafka_bounds_has_partition(&bounds, 4, 4), "partition 4 of 4 is new");
+	ok(kafka_bounds_has_partition(&bounds, 9, 4), "so is partition 9 of 4");
+	ok(kafka_bounds_has_partition(&bounds, 2, 0), "none are known");
+	kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_PARTITION, single(2));
+	ok(kafka_bounds_has_partition(&bounds, 2, 4), "OR is not for the hash");
+	kafka_bounds_nothing(&bounds);
+	kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH,
+						   (KafkaRange){-9, -1});
+	ok(!kafka_bounds_has_partition(&bounds, 0, 1), "no hash is negative");
+}
+
+/*
+ * Many keys in many windows of time: what is given up are times, not keys,
+ * and no third key comes in where two are joined.
+ */
+static void
+test_widening_of_hashes(void)
+{
+	KafkaBounds bounds;
+	KafkaBounds windows;
+	KafkaSlice slices[KAFKA_BOUNDS_MAX_BOXES];
+	int nread = 0;
+	int i;
+
+	kafka_bounds_nothing(&bounds);
+	for (i = 0; i < 60; i++)
+		kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH,
+							   single(i * INT64_C(50331653)));
+	kafka_bounds_nothing(&windows);
+	for (i = 0; i < 3; i++)
+	{
+		int64_t start_ms = i * INT64_C(7200000);
+
+		kafka_bounds_add_range(&windows, KAFKA_DIMENSION_TIME,
+							   (KafkaRange){start_ms, start_ms + 3600000});
+	}
+	kafka_bounds_and(&bounds, &windows);
+	ok(bounds.nboxes > 100 && bounds.nboxes <= KAFKA_BOUNDS_MAX_BOXES,
+	   "60 keys in 3 windows are widened (%d boxes)", bounds.nboxes);
+	for (i = 0; i < 1009; i++)
+		nread += kafka_bounds_has_partition(&bounds, i, 1009);
+	is_int(nread, 60, "and are still 60 keys, of 60 partitions");
+
+	kafka_bounds_nothing(&bounds);
+	for (i = 0; i <= KAFKA_BOUNDS_MAX_BOXES; i++)
+		kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH,
+							   single(i * INT64_C(30000001)));
+	ok(kafka_bounds_is_everything(&bounds), "129 keys are everything");
+	is_int(kafka_bounds_slices(&bounds, 5, 200, slices), 1, "in one slice");
+}
+
+/* Might a row of the partition at this point be let through? */
+static bool
+slice_expected(const KafkaBounds *bounds, const int *point, int npartitions)
+{
+	int i;
+
+	for (i = 0; i < bounds->nboxes; i++)
+	{
+		const KafkaRange *range = bounds->boxes[i].range;
+
+		if (range_has(range[0], point[0]) && range_has(range[1], point[1]) &&
+			range_has(range[2], point[2]) &&
+			leads_to(range[3], 0, 64, point[0], npartitions))
+			return true;
+	}
+	return false;
+}
+
 /* The slices of a partition are the bound's cross-section there. */
 static void
 test_random_slices(int ncases)
@@ -567,36 +707,40 @@ test_random_slices(int ncases)
 		KafkaBounds plane;
 		KafkaSlice slices[KAFKA_BOUNDS_MAX_BOXES];
 		PointSet points;
+		int npartitions = small_sides[0] + random_below(3);
 		int partition = random_below(small_sides[0]);
 		int nslices;
 		bool any = false;
 
 		random_bounds(&bounds, &points, small_sides, random_below(8));
-		nslices = kafka_bounds_slices(&bounds, partition, slices);
+		nslices = kafka_bounds_slices(&bounds, partition, npartitions, slices);
 		for (p = 0; p < count_points(small_sides); p++)
 		{
 			int point[KAFKA_DIMENSION_COUNT];
+			bool expected;
 			bool got = false;
 
 			unpack_point(small_sides, p, point);
-			if (point[0] != partition)
+			if (point[0] != partition || point[3] != 0)
 				continue;
+			expected = slice_expected(&bounds, point, npartitions);
 			for (s = 0; s < nslices; s++)
 				got |= range_has(slices[s].offset, point[1]) &&
 					   range_has(slices[s].time_ms, point[2]);
-			wrong += got != points.has[p];
-			any |= points.has[p];
+			wrong += got != expected;
+			any |= expected;
 		}
 		/* boxes may lie outside the domain: only this way round */
-		wrong += any && !kafka_bounds_has_partition(&bounds, partition);
-		wrong +=
-			kafka_bounds_has_partition(&bounds, partition) != (nslices > 0);
+		wrong += any && nslices == 0;
+		wrong += kafka_bounds_has_partition(&bounds, partition, npartitions) !=
+				 (nslices > 0);
 		plane.nboxes = nslices;
 		for (s = 0; s < nslices; s++)
 		{
 			plane.boxes[s].range[KAFKA_DIMENSION_PARTITION] = KAFKA_RANGE_ALL;
 			plane.boxes[s].range[KAFKA_DIMENSION_OFFSET] = slices[s].offset;
 			plane.boxes[s].range[KAFKA_DIMENSION_TIME] = slices[s].time_ms;
+			plane.boxes[s].range[KAFKA_DIMENSION_KEY_HASH] = KAFKA_RANGE_ALL;
 		}
 		untidy += count_untidy_pairs(&plane);
 	}
@@ -614,8 +758,9 @@ test_everything_and_nothing(void)
 	kafka_bounds_nothing(&bounds);
 	is_int(bounds.nboxes, 0, "nothing has no box");
 	ok(!kafka_bounds_is_everything(&bounds), "nothing is not everything");
-	ok(!kafka_bounds_has_partition(&bounds, 0), "nothing has no partition");
-	is_int(kafka_bounds_slices(&bounds, 0, slices), 0, "nothing has no slice");
+	ok(!kafka_bounds_has_partition(&bounds, 0, 1), "nothing has no partition");
+	is_int(kafka_bounds_slices(&bounds, 0, 1, slices), 0,
+		   "nothing has no slice");
 
 	kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_TIME, KAFKA_RANGE_NONE);
 	is_int(bounds.nboxes, 0, "an empty range adds no box");
@@ -637,7 +782,8 @@ test_everything_and_nothing(void)
 		   "everything AND a half is the half");
 	kafka_bounds_everything(&bounds);
 	ok(kafka_bounds_is_everything(&bounds), "everything is everything");
-	ok(kafka_bounds_has_partition(&bounds, INT32_MAX), "even this partition");
+	ok(kafka_bounds_has_partition(&bounds, INT32_MAX, INT32_MAX),
+	   "even this partition");
 }
 
 int
@@ -652,6 +798,9 @@ main(void)
 	test_widening_without_lower_end();
 	test_range_from_op();
 	test_range_merge();
+	test_hash_partitions();
+	test_hash_of_unknown_partitions();
+	test_widening_of_hashes();
 	test_random_slices(4000);
 	test_everything_and_nothing();
 	return done_testing();
