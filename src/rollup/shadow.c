@@ -426,12 +426,27 @@ adopt(const KafkaRollup *shadow)
 		lengthof(types), types, values, NULL);
 }
 
+/*
+ * The one that is there, NULL for none; locked, since it can be dropped by its
+ * own name.
+ */
+static KafkaRollup *
+find_shadow(const KafkaRollup *rollup)
+{
+	KafkaRollup *shadow = kafka_rollup_get_shadow(rollup->rollup_id);
+
+	if (shadow == NULL)
+		return NULL;
+	(void) kafka_rollup_lock(shadow->rollup_id, true);
+	return kafka_rollup_get_shadow(rollup->rollup_id);
+}
+
 int32
 kafka_shadow_prepare(const KafkaRollup *rollup, const char *query,
 					 TimestampTz since)
 {
 	KafkaNewShadow new = {.rollup = rollup, .since = since};
-	KafkaRollup *shadow = kafka_rollup_get_shadow(rollup->rollup_id);
+	KafkaRollup *shadow = find_shadow(rollup);
 	KafkaUserSwitch saved;
 	bool wanted = false;
 

@@ -52,6 +52,7 @@ sub fetch
 # they begin.
 #
 $session->value('BEGIN');
+$session->value('SET LOCAL enable_async_append = off');    # the second begins after the first
 $session->value("DECLARE c CURSOR FOR SELECT 1 AS branch FROM t UNION ALL SELECT 2 FROM again WHERE o >= 0");
 is(fetch(1, 'c'), '1', 'the first branch begins');
 grow(5);

@@ -406,6 +406,24 @@ sub move_back
 	return;
 }
 
+# Somebody drops what was made just when a call is about to go on with it.
+sub drop_meanwhile
+{
+	my ($reader, $dropper, $rebuild, $witness) = map { KafkaFdw::Session->new($node) } 1 .. 4;
+
+	$reader->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+	like($rebuild->run(call($LONGER, ", max_time => '0 s'"))->{error}, qr/is not rebuilt yet/, 'something was made');
+	$reader->value('COMMIT');
+	$dropper->value('BEGIN; SELECT kafka.drop_rollup(name) FROM kafka.stored_rollup WHERE rebuilds IS NOT NULL');
+	$rebuild->send(call($LONGER));
+	$witness->await_state($rebuild, wait_event_type => 'Lock');
+	$dropper->value('COMMIT');
+	is($rebuild->result->{error}, '', 'it is dropped meanwhile, and made anew');
+	$_->quit for $reader, $dropper, $rebuild, $witness;
+	check_truth('dropped meanwhile', ids => 1);
+	return;
+}
+
 # A dump is taken in the midst, for later.
 my $dump = $node->basedir . '/dump.sql';
 
@@ -430,6 +448,7 @@ is($node->safe_psql('copy', 'SELECT count(*), max(generation) FROM kafka.stored_
 $node->safe_psql('copy', "CALL kafka.run_rollups('r')");
 is($node->safe_psql('copy', $ROWS), $node->safe_psql('postgres', $ROWS), 'with the same numbers');
 
+drop_meanwhile();
 move_back();
 $ledger->check('the topic is still what was written');
 unlike(slurp_file($node->logfile), qr/TRAP|PANIC|signal 11|you don't own a lock/, 'the server did not crash by itself');

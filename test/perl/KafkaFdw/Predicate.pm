@@ -46,7 +46,8 @@ strides of date_bin.
 
 =item forms()
 
-The names of all forms, functions of a time and ways to compare.
+The names of all forms, functions of a time and ways to compare; functions()
+are the first alone.
 
 =cut
 
@@ -76,7 +77,7 @@ sub _point
 	my ($self) = @_;
 
 	return pick(@{ $self->{points} }) * 1000
-	  + pick(0, 0, 0, 0, 0, 0, 1, -1, 500, 1000, -1000);
+	  + ($self->{exact} ? 0 : 1) * pick(0, 0, 0, 0, 0, 0, 1, -1, 500, 1000, -1000);
 }
 
 sub _moment
@@ -190,11 +191,26 @@ my %functions = (
 
 		return (timestamptz => sub { sprintf $text, $_[0] }, zone => $days || $months, days => $months ? 4 : 0);
 	},
+	rounded => sub {
+		my ($self) = @_;
+		my $digits = int rand 3;
+
+		return (timestamptz => sub { "$_[0]::timestamptz($digits)" });
+	},
 	minus_time => sub {
 		my ($self) = @_;
 		my $time = $self->_argument('timestamptz', q{'} . utc($self->_point) . q{+00'});
 
 		return (interval => sub { "($_[0] - $time)" });
+	},
+
+	# gets smaller as time goes on: a margin has the other sign
+	time_minus => sub {
+		my ($self) = @_;
+		my $time = $self->_argument('timestamptz', q{'} . utc($self->_point) . q{+00'});
+		my %other = ('+' => '-', '-' => '+');
+
+		return (interval => sub { "($time - " . ($_[0] =~ s/^(\(\w+ )([-+]) interval/$1$other{$2} interval/r) . ')' });
 	});
 
 # An expression for a value of a function's type, at or next to a bound
@@ -208,6 +224,8 @@ sub _expression
 	$image = "($image)";
 	# values are computed by themselves, without other values
 	$image =~ s/\x01(\d+)\x01/$self->{values}[$1]{expr}/g;
+	return $type =~ /^(?:numeric|float8)$/ ? pick($image, "($image - 0.0000001::$type)", "($image + 0.0000001::$type)") : $image
+	  if $self->{exact};
 	return pick($image, $image, $image, "($image + interval '1 us')", "($image - interval '1 ms')", "'$text+00'::timestamptz")
 	  if $type eq 'timestamptz';
 	return pick($image, $image, $image, "($image + interval '1 us')", "($image - interval '1 us')", "($image + interval '1 hour')",
@@ -460,7 +478,7 @@ sub _tool_leaf
 				AND ts < DATE_TRUNC('day', CAST(('%s'::timestamptz + INTERVAL '1 day') AS timestamp))}, $iso_a, $iso_b),
 			sprintf(q{((ts + interval '%s') >= date_trunc('day', ('%s'::timestamptz - INTERVAL '1 day')::timestamp)
 				AND (ts - interval '%s') < date_trunc('day', ('%s'::timestamptz + INTERVAL '1 day')::timestamp))}, ($negated ? '-' : '') . $self->{margin}, $iso_a, ($negated ? '-' : '') . $self->{margin}, $iso_b), 1 ]);
-	my $tool = $self->{wanted} // pick(sort keys %tools);
+	my $tool = pick(sort keys %tools);
 	my ($text, $reach, $zoned) = @{ $tools{$tool} };
 
 	$reach = undef if !$self->_claimed($tool);
@@ -483,7 +501,7 @@ sub _integer_leaf
 		[ 'integer_range', "$column <@ " . ($type eq 'int' ? 'int4range(' : 'int8range(') . pick($value->() . ', NULL', 'NULL, ' . $value->(), (map { "least($_), greatest($_)" } $value->() . ', ' . $value->())) . pick(')', ", '[]')", ", '()')"), 0 ],
 		[ 'integer_between', "$column BETWEEN SYMMETRIC " . $value->() . ' AND ' . $value->(), 1 ],
 		[ 'integer_row', '(p, o) ' . pick(qw(< <= > >=)) . ' (' . $self->_value('int', sub { int(rand $self->{partitions}) . '::int' }) . ', ' . $self->_value('bigint', sub { int(rand $self->{offsets}) . '::bigint' }) . ')', 1 ]);
-	my ($form, $text, $negatable) = @{ pick(grep { !defined $self->{wanted} || $_->[0] eq $self->{wanted} } @choices) };
+	my ($form, $text, $negatable) = @{ pick(@choices) };
 	my $claimed = $self->_claimed($form) && ($negatable || !$negated);
 
 	return ($text, $claimed ? $text : undef);
@@ -537,6 +555,11 @@ A reference to a hash: text and reach with marks, values (each a hash of type,
 expr, other), zoned (does a zone's change make bounds wider), days (by which
 they may be too wide besides), payload (whether the payload's time is bounded).
 
+=item at_edge(FUNCTION, COMPARISON)
+
+The same for one function of the record time, compared with what it makes of one of
+the points.
+
 =item fill(TEXT, PREDICATE, SUB)
 
 The text with what SUB returns for each value (and its number) in its mark's place.
@@ -549,14 +572,33 @@ sub random
 {
 	my ($self, $depth) = @_;
 
-	@{$self}{qw(values zoned days payload)} = ([], 0, 0, 0);
-	my ($text, $reach) = random_clause($depth, sub {
+	@{$self}{qw(values zoned days payload exact)} = ([], 0, 0, 0, 0);
+	return $self->_finish(random_clause($depth, sub {
 			my ($negated) = @_;
 			my ($text, $reach) = $self->_leaf($negated);
 
 			return ($text, $reach // ($negated ? 'FALSE' : 'TRUE'));
-	});
-	return { text => $text, reach => $reach, values => $self->{values}, zoned => $self->{zoned},
+	}));
+}
+
+sub at_edge
+{
+	my ($self, $function, $comparison) = @_;
+
+	@{$self}{qw(values zoned days payload exact)} = ([], 0, 0, 0, 1);
+	return $self->_finish($self->_time_leaf(0, 'ts', $function, $comparison));
+}
+
+sub _finish
+{
+	my ($self, $text, $reach) = @_;
+
+	# values of choices that were not taken go
+	my @used = sort { $a <=> $b } keys %{ { map { $_ => 1 } $text =~ /\x01(\d+)\x01/g } };
+	my %number = map { $used[$_] => $_ } 0 .. $#used;
+
+	s/\x01(\d+)\x01/\x01$number{$1}\x01/g for $text, $reach;
+	return { text => $text, reach => $reach, values => [ @{ $self->{values} }[@used] ], zoned => $self->{zoned},
 		days => $self->{days}, payload => $self->{payload} };
 }
 
@@ -571,27 +613,8 @@ sub fill
 my @tools = qw(grafana grafana_epoch superset tableau metabase);
 my @others = qw(integer integer_in integer_any integer_range integer_between integer_row key);
 
+sub functions { return sort keys %functions }
+
 sub forms { return (sort(keys %functions), sort(keys %comparisons), sort(keys %casts), 'max_skew', @tools, @others) }
-
-# A predicate that is one leaf of a form, as simple as can be else
-sub of_form
-{
-	my ($self, $form) = @_;
-	my $text;
-
-	while (!defined $text)
-	{
-		@{$self}{qw(values zoned days payload)} = ([], 0, 0, 0);
-		local $self->{wanted} = $form;
-		($text) =
-			$functions{$form} ? $self->_time_leaf(0, 'ts', $form, 'window')
-		  : $comparisons{$form} || $casts{$form} ? $self->_time_leaf(0, 'ts', 'plain', $form)
-		  : $form eq 'max_skew' ? $self->_time_leaf(0, 'pt', 'plain', 'window')
-		  : $form eq 'key' ? $self->_key_leaf(0)
-		  : $form =~ /^integer/ ? $self->_integer_leaf(0)
-		  : $self->_tool_leaf(0);
-	}
-	return { text => $text, values => $self->{values} };
-}
 
 1;
