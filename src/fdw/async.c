@@ -209,6 +209,7 @@ begin_children(const AppendState *append, KafkaAsyncGroup *group)
 		if (scan)
 			begin_child(scan);
 	}
+	i = -1;
 	while ((i = bms_next_member(append->as_valid_asyncplans, i)) >= 0)
 	{
 		KafkaScanState *scan = child_scan(append->as_asyncrequests[i]);

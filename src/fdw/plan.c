@@ -252,6 +252,7 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	KafkaPlanState *state = baserel->fdw_private;
 	List *clauses = extract_actual_clauses(scan_clauses, false);
 	List *exprs = NIL;
+	List *texts = NIL;
 	List *order;
 	List *condition;
 	char *tail_of = "";
@@ -271,14 +272,16 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	}
 	else
 	{
-		condition =
-			kafka_pushdown_build_for_plan(&state->columns, clauses, &exprs);
+		condition = kafka_pushdown_build_for_plan(&state->columns, clauses,
+												  &exprs, &texts);
 		columns =
 			choose_columns(baserel, clauses, tlist, RelationGetDescr(rel));
 	}
 	table_close(rel, NoLock);
 
 	order = kafka_ordered_build(root, best_path, &exprs);
+	if (texts != NIL)
+		exprs = lappend(exprs, texts);
 
 	/* In the order of KafkaScanPrivate. */
 	private = list_make5(condition, columns.attnums,

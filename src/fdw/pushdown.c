@@ -409,14 +409,13 @@ kafka_pushdown_build(const KafkaPushdownColumns *columns, List *clauses,
 
 List *
 kafka_pushdown_build_for_plan(const KafkaPushdownColumns *columns,
-							  List *clauses, List **exprs)
+							  List *clauses, List **exprs, List **texts)
 {
 	KafkaBuildState state = {.columns = columns, .exprs = *exprs};
 	List *condition = build_junction(&state, KAFKA_NODE_AND, clauses, false);
 
 	*exprs = state.exprs;
-	if (state.texts != NIL)
-		*exprs = lappend(*exprs, state.texts);
+	*texts = state.texts;
 	return condition;
 }
 

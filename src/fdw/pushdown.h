@@ -69,13 +69,15 @@ extern List *kafka_pushdown_build(const KafkaPushdownColumns *columns,
 								  List *clauses, List **exprs);
 
 /*
- * The same for what becomes a plan's fdw_exprs: with what EXPLAIN needs at the
- * end, a List of the columns' forms as the query has them, whose columns are
- * resolved with the plan.  kafka_pushdown_values gives the others, the values
- * that kafka_pushdown_evaluate is to be given.
+ * The same for a plan, with what EXPLAIN needs: *texts is a List of the
+ * columns' forms as the query has them, or NIL.  So that their columns are
+ * resolved with the plan, the caller puts that List into fdw_exprs, as the
+ * very last member, unless it is NIL.  kafka_pushdown_values gives the members
+ * before it, the values that kafka_pushdown_evaluate is to be given.
  */
 extern List *kafka_pushdown_build_for_plan(const KafkaPushdownColumns *columns,
-										   List *clauses, List **exprs);
+										   List *clauses, List **exprs,
+										   List **texts);
 extern List *kafka_pushdown_values(List *exprs);
 
 /* Could this one clause bound anything?  For the choice of join clauses. */

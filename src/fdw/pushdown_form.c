@@ -314,6 +314,11 @@ add_steps(KafkaBuildState *state, const FormRule *rule, List *args,
 {
 	int values[MAX_RULE_ARGS] = {-1, -1, -1};
 
+	/* a number of days, which a numeric of a time would not be */
+	if (form->dimension == KAFKA_DIMENSION_TIME &&
+		rule->result == NUMERICOID &&
+		(form->type == INT4OID || form->type == INT8OID))
+		return false;
 	for (int i = 0; i < rule->nsteps; i++)
 	{
 		int numbers[2] = {-1, -1};

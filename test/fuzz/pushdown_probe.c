@@ -238,6 +238,7 @@ probeGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	KafkaPushdownColumns columns;
 	List *condition;
 	List *exprs = NIL;
+	List *texts = NIL;
 	List *names = NIL;
 	int d;
 
@@ -245,7 +246,9 @@ probeGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	condition =
 		kafka_pushdown_build_for_plan(&columns,
 									  restore_not(foreigntableid, clauses),
-									  &exprs);
+									  &exprs, &texts);
+	if (texts != NIL)
+		exprs = lappend(exprs, texts);
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 		names = lappend(names, makeString(columns.attnum[d] == 0
 											  ? pstrdup("")

@@ -90,7 +90,7 @@ SELECT n, ts FROM untimed ORDER BY ts DESC LIMIT 3;
 SELECT plan_of('SELECT n FROM untimed ORDER BY ts DESC LIMIT 3');
 SELECT n, ts FROM untimed ORDER BY ts DESC NULLS LAST LIMIT 3;
 SELECT plan_of('SELECT n FROM untimed ORDER BY ts DESC NULLS LAST LIMIT 3');
-SELECT n, ts FROM untimed ORDER BY ts DESC NULLS LAST OFFSET 119;
+SELECT n, ts FROM untimed ORDER BY ts DESC NULLS LAST, n OFFSET 119;
 SELECT messages_read('SELECT n FROM untimed WHERE ts IS NOT NULL ORDER BY ts DESC LIMIT 3');
 SELECT messages_read('SELECT n FROM untimed WHERE ts < now() ORDER BY ts DESC LIMIT 3');
 SELECT n, ts FROM untimed WHERE ts IS NOT DISTINCT FROM (SELECT NULL::timestamptz) OR n = 7 ORDER BY ts DESC, n LIMIT 3;
@@ -204,6 +204,18 @@ SELECT n FROM skipping ORDER BY ts DESC LIMIT 2;
 ALTER FOREIGN TABLE skipping OPTIONS (SET on_error 'error');
 SELECT n FROM skipping ORDER BY ts DESC LIMIT 1;
 SELECT n FROM skipping ORDER BY ts DESC LIMIT 4;
+
+--
+-- A condition on a form of the time, and a LIMIT that is known late
+--
+EXPLAIN (COSTS OFF) SELECT n FROM t WHERE date_trunc('hour', ts) >= '2020-01-01' ORDER BY ts DESC LIMIT (SELECT 5);
+SELECT same('SELECT n FROM t WHERE date_trunc(''hour'', ts) >= ''2020-01-01'' ORDER BY ts DESC LIMIT (SELECT 5) OFFSET (SELECT 1)');
+SET plan_cache_mode = force_generic_plan;
+PREPARE late(bigint) AS SELECT n FROM t WHERE date_trunc('hour', ts) >= '2020-01-01' ORDER BY ts DESC LIMIT $1;
+EXPLAIN (COSTS OFF) EXECUTE late(3);
+EXECUTE late(3);
+DEALLOCATE late;
+RESET plan_cache_mode;
 
 --
 -- Orders that a scan cannot give

@@ -85,7 +85,10 @@ SELECT * FROM found_all(ARRAY[
     $$ts + interval '1 day' >= '2026-07-02' AND ts - interval '1 hour' < '2026-07-01'$$,
     $$timestamptz '2026-07-02' - ts BETWEEN interval '0' AND interval '2 hours'$$,
     $$ts - timestamptz '2026-07-01' < interval '1 hour' AND ts - timestamptz '2026-07-01' >= '0'$$,
-    $$date '2026-07-02' - ts::date = 1$$]);
+    $$date '2026-07-02' - ts::date = 1$$,
+    $$ts::date - date '2026-07-01' BETWEEN 0.5 AND 1.5$$,
+    $$ts::date - date '2026-07-01' = 1.0$$,
+    $$(ts::date - date '2026-07-01')::bigint::numeric = ANY ('{0,1}')$$]);
 
 --
 -- Ranges, rows, other columns
