@@ -154,7 +154,8 @@ kafka_config_buffering(int64 memory_limit_bytes, KafkaPurpose purpose)
 	result.answer_bytes = quarter / 16;
 	result.fetch_bytes =
 		Min(scan ? SCAN_FETCH_BYTES : SEEK_FETCH_BYTES, result.answer_bytes);
-	result.queue_bytes = scan ? quarter : Min(quarter, 64 * SEEK_FETCH_BYTES);
+	result.one_answer = !scan;
+	result.queue_bytes = scan ? quarter : 1024;
 	result.queue_messages =
 		Max(Min(quarter / MESSAGE_OVERHEAD_BYTES, 100000), 1000);
 	result.max_active_parts =
@@ -177,6 +178,13 @@ set_buffering(ConfigBuilder *builder, const KafkaConnectionOptions *opts,
 	set_int(builder, "message.max.bytes", buffering->fetch_bytes);
 	set_int(builder, "receive.message.max.bytes",
 			Min(opts->memory_limit_bytes, INT_MAX));
+
+	/*
+	 * For a small window the library must stop with the first answer, which
+	 * mostly has all of it: the next one would come in vain.  A limit of the
+	 * number of messages would not do, since it counts what the library puts
+	 * into the queue when a partition is started.
+	 */
 	set_int(builder, "queued.max.messages.kbytes",
 			Min(buffering->queue_bytes / 1024, QUEUE_MAX_KB));
 	/* Called a minimum, it is where the library stops fetching. */

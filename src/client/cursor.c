@@ -23,7 +23,12 @@
  * The library's broker thread stops fetching when the queue holds enough, and
  * in 2.0.2 then sleeps for up to a second whatever happens to the queue.  Any
  * request to that broker wakes it, and the cheapest is a lookup that nobody
- * waits for; see kafka_cursor_poke_brokers.  Without it a scan takes three times as long.
+ * waits for; see poke_brokers.  Without it a scan takes three times as long.
+ *
+ * A handle for small windows stops with each answer, however small.  Of most
+ * windows the first one has all, and each further one, asked for while that is
+ * on its way to us, would cost a round trip and be thrown away.  Where more is
+ * wanted after all, the brokers are woken as soon as the queue is empty.
  *
  * IDENTIFICATION
  *		src/client/cursor.c
@@ -42,6 +47,18 @@
  * no longer than this: stopping and starting costs a round trip.
  */
 #define JUMP_MIN_OFFSETS 5000
+
+/*
+ * With an empty queue, how long to wait before thinking it was a stall.  The
+ * second is for a queue that one answer fills, where it would be none of the
+ * library's accidents, and the rest of an answer may be yet to come: to ask
+ * for another one in vain is worse than to ask a moment later.
+ */
+#define STALL_WAIT_MS 2
+#define ANSWER_WAIT_MS 5
+
+/* The first such wait where nothing has come at all; each is twice as long. */
+#define QUIET_WAIT_MS 50
 
 static void free_cursor(void *arg);
 
@@ -136,6 +153,7 @@ kafka_cursor_open(KafkaClient *client, const KafkaReadPart *parts, int nparts,
 	kafka_client_watch_queue(client, cursor->queue);
 	index_parts(cursor);
 	cursor->silent_since_ms = kafka_clock_ms();
+	cursor->quiet_ms = Max(QUIET_WAIT_MS, client->slice_ms);
 	return cursor;
 }
 
@@ -428,8 +446,8 @@ accept_message(KafkaCursor *cursor, rd_kafka_message_t *native)
  * Wakes broker threads that sleep on a full queue: a lookup with no time to
  * wait is sent and forgotten, and its answer is dropped by the library.
  */
-void
-kafka_cursor_poke_brokers(KafkaCursor *cursor)
+static void
+poke_brokers(KafkaCursor *cursor)
 {
 	rd_kafka_topic_partition_list_t *list;
 
@@ -449,7 +467,46 @@ kafka_cursor_poke_brokers(KafkaCursor *cursor)
 		(void) rd_kafka_offsets_for_times(cursor->client->rk, list, 0);
 	rd_kafka_topic_partition_list_destroy(list);
 	cursor->poked_at_bytes = cursor->stats.bytes;
-	cursor->poked_at_messages = cursor->stats.messages;
+	cursor->poked_at_taken = cursor->taken;
+}
+
+/*
+ * Messages that were taken since make room in the queue, which a broker thread
+ * that sleeps does not see.  Where there were none it has seen all there is,
+ * but for a queue that one answer fills: that answer may have been of
+ * partitions that are read no more, and was dropped unseen.
+ */
+int
+kafka_cursor_patience_ms(const KafkaCursor *cursor)
+{
+	bool one_answer = cursor->client->buffering.one_answer;
+
+	if (cursor->taken != cursor->poked_at_taken)
+		return one_answer ? ANSWER_WAIT_MS : STALL_WAIT_MS;
+	if (one_answer && cursor->quiet_ms < KAFKA_CURSOR_SLICE_MS)
+		return cursor->quiet_ms;
+	return -1;
+}
+
+void
+kafka_cursor_wake_brokers(KafkaCursor *cursor)
+{
+	if (cursor->taken == cursor->poked_at_taken)
+		cursor->quiet_ms *= 2;
+	cursor->stalled = true;
+	poke_brokers(cursor);
+}
+
+/*
+ * Where fetching stops with each answer: is this the moment to go on?  Not
+ * after the first one; but where that was not all, the others will not be
+ * either, and each is best asked for while the one before is read.
+ */
+static bool
+wants_next_answer(const KafkaCursor *cursor)
+{
+	return cursor->client->buffering.one_answer && cursor->stalled &&
+		   rd_kafka_queue_length(cursor->queue) == 0;
 }
 
 bool
@@ -467,6 +524,10 @@ kafka_cursor_take_batch(KafkaCursor *cursor)
 	if (count == 0)
 		return false;
 	cursor->client->answered = true;
+	cursor->taken += count;
+	cursor->quiet_ms = Max(QUIET_WAIT_MS, cursor->client->slice_ms);
+	if (wants_next_answer(cursor))
+		poke_brokers(cursor);
 
 	/* A LIMIT query wants few; everybody else soon gets large batches. */
 	cursor->batch_size = Min(cursor->batch_size * 2, KAFKA_BATCH_MAX);
@@ -492,10 +553,11 @@ half_queue_is_read(const KafkaCursor *cursor)
 {
 	const KafkaBuffering *limit = &cursor->client->buffering;
 
-	return cursor->stats.bytes - cursor->poked_at_bytes >=
-			   limit->queue_bytes / 2 ||
-		   cursor->stats.messages - cursor->poked_at_messages >=
-			   limit->queue_messages / 2;
+	return !limit->one_answer &&
+		   (cursor->stats.bytes - cursor->poked_at_bytes >=
+				limit->queue_bytes / 2 ||
+			cursor->taken - cursor->poked_at_taken >=
+				limit->queue_messages / 2);
 }
 
 /*
@@ -511,7 +573,7 @@ kafka_cursor_prepare_fill(KafkaCursor *cursor)
 		cursor->tick(cursor->tick_arg);
 	kafka_client_serve_events(cursor->client);
 	if (half_queue_is_read(cursor))
-		kafka_cursor_poke_brokers(cursor);
+		poke_brokers(cursor);
 
 	/*
 	 * Silence counts from here, not from the last batch, which may be long
@@ -530,18 +592,23 @@ kafka_cursor_prepare_fill(KafkaCursor *cursor)
 static void
 fill_batch(KafkaCursor *cursor)
 {
+	int64 dry_since_ms;
+
 	kafka_cursor_prepare_fill(cursor);
+	dry_since_ms = kafka_clock_ms();
 	while (!kafka_cursor_take_batch(cursor))
 	{
-		if (cursor->stats.messages == cursor->poked_at_messages)
+		int patience_ms = kafka_cursor_patience_ms(cursor);
+		int64 left_ms = dry_since_ms + patience_ms - kafka_clock_ms();
+
+		if (patience_ms < 0)
 			wait_for_news(cursor, KAFKA_CURSOR_SLICE_MS);
+		else if (left_ms > 0)
+			wait_for_news(cursor, (int) left_ms); /* others' news, perhaps */
 		else
 		{
-			/* Fetching may have stalled; a short wait will tell. */
-			wait_for_news(cursor, KAFKA_CURSOR_STALL_MS);
-			if (kafka_cursor_take_batch(cursor))
-				break;
-			kafka_cursor_poke_brokers(cursor);
+			kafka_cursor_wake_brokers(cursor);
+			dry_since_ms = kafka_clock_ms();
 		}
 	}
 }

@@ -22,9 +22,6 @@
 /* The longest sleep before the watchdog and the progress report look again. */
 #define KAFKA_CURSOR_SLICE_MS 500
 
-/* With an empty queue, how long to wait before thinking it was a stall. */
-#define KAFKA_CURSOR_STALL_MS 2
-
 typedef enum KafkaPartState
 {
 	KAFKA_PART_WAITING, /* not fetched now */
@@ -73,12 +70,15 @@ struct KafkaCursor
 	int batch_next;
 	rd_kafka_message_t *current; /* handed out, or being looked at */
 	KafkaCursorTopic *last_topic;
-	int64 poked_at_bytes;    /* stats.bytes when brokers were last woken */
-	int64 poked_at_messages; /* stats.messages then */
-	int64 passed_at_wait;    /* stats.passed when we last began to wait */
-	int64 silent_since_ms;   /* when that was, with another number */
-	int asked_leaders;       /* times, since then */
-	struct KafkaPoll *poll;  /* see poll.c; NULL while nobody has used it */
+	int64 taken;            /* messages and events taken from the queue */
+	int64 poked_at_bytes;   /* stats.bytes when brokers were last woken */
+	int64 poked_at_taken;   /* taken then */
+	bool stalled;           /* fetching has stopped once */
+	int quiet_ms;           /* see kafka_cursor_patience_ms */
+	int64 passed_at_wait;   /* stats.passed when we last began to wait */
+	int64 silent_since_ms;  /* when that was, with another number */
+	int asked_leaders;      /* times, since then */
+	struct KafkaPoll *poll; /* see poll.c; NULL while nobody has used it */
 	KafkaCursorStats stats;
 };
 
@@ -100,7 +100,14 @@ extern void kafka_cursor_prepare_fill(KafkaCursor *cursor);
 /* Takes what the queue has, without waiting; false for nothing. */
 extern bool kafka_cursor_take_batch(KafkaCursor *cursor);
 
-extern void kafka_cursor_poke_brokers(KafkaCursor *cursor);
+/*
+ * How long to wait for an empty queue, since it was found so, before waking
+ * the brokers, in milliseconds; -1 where that would be no use.
+ */
+extern int kafka_cursor_patience_ms(const KafkaCursor *cursor);
+
+/* Wakes them, when that time is over. */
+extern void kafka_cursor_wake_brokers(KafkaCursor *cursor);
 
 /* poll.c */
 extern void kafka_cursor_free_poll(KafkaCursor *cursor);

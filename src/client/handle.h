@@ -34,6 +34,7 @@ typedef struct KafkaBuffering
 	int64 queue_bytes;    /* decompressed messages that wait to be read ... */
 	int64 queue_messages; /* ... and their number: each has an overhead */
 	int max_active_parts; /* partitions fetched at the same time */
+	bool one_answer;      /* the queue is full with what one answer brings */
 } KafkaBuffering;
 
 /* The worst news heard from the library, kept for the next error message. */

@@ -119,17 +119,16 @@ note_look(KafkaCursor *cursor, KafkaPoll *poll)
 	poll->looked_at_ms = now_ms;
 }
 
-/* May the broker threads be asleep, since the queue was full once? */
-static bool
-may_have_stalled(const KafkaCursor *cursor)
-{
-	return cursor->stats.messages != cursor->poked_at_messages;
-}
-
+/* How long to wait for the brokers before looking after them. */
 static int64
-stall_end_us(const KafkaPoll *poll)
+patience_us(const KafkaCursor *cursor, const KafkaPoll *poll)
 {
-	return poll->dry_since_us + KAFKA_CURSOR_STALL_MS * 1000;
+	int patience_ms = kafka_cursor_patience_ms(cursor);
+	int64 end_us = poll->dry_since_us + patience_ms * INT64CONST(1000);
+
+	if (patience_ms < 0)
+		return KAFKA_CURSOR_SLICE_MS * INT64CONST(1000);
+	return Max(end_us - kafka_clock_us(), 0);
 }
 
 bool
@@ -143,9 +142,8 @@ kafka_cursor_fetch(KafkaCursor *cursor)
 	{
 		if (poll->dry_since_us == 0)
 			poll->dry_since_us = kafka_clock_us();
-		else if (may_have_stalled(cursor) &&
-				 kafka_clock_us() >= stall_end_us(poll))
-			kafka_cursor_poke_brokers(cursor);
+		else if (patience_us(cursor, poll) == 0)
+			kafka_cursor_wake_brokers(cursor);
 		kafka_cursor_watch_silence(cursor);
 		poll->looked_at_ms = kafka_clock_ms();
 
@@ -155,15 +153,6 @@ kafka_cursor_fetch(KafkaCursor *cursor)
 	}
 	poll->dry_since_us = 0;
 	return true;
-}
-
-/* How long to wait for the brokers before looking after them; not 0. */
-static int64
-patience_us(const KafkaCursor *cursor, const KafkaPoll *poll)
-{
-	if (!may_have_stalled(cursor))
-		return KAFKA_CURSOR_SLICE_MS * INT64CONST(1000);
-	return Max(stall_end_us(poll) - kafka_clock_us(), 1);
 }
 
 int
@@ -177,7 +166,8 @@ kafka_cursor_begin_wait(KafkaCursor *cursor, bool at_once)
 		make_descriptors(cursor, poll);
 	if (!at_once)
 	{
-		int64 wait_us = patience_us(cursor, poll);
+		/* A timer of no time at all would never go off. */
+		int64 wait_us = Max(patience_us(cursor, poll), 1);
 
 		timer.it_value.tv_sec = wait_us / 1000000;
 		timer.it_value.tv_nsec = (wait_us % 1000000) * 1000;

@@ -4,11 +4,10 @@
  *		Samples a foreign table's messages for ANALYZE.
  *
  * A topic is too long to be read for its statistics, and there is no reading a
- * message at random: a broker sends whole batches.  So the offsets of all
- * partitions, one after the other, are cut into as many strata of the same
- * length as there are places to read at, and in each stratum one short run of
- * offsets is read.  What happened in the first half of the topic is then half
- * of the sample, and a partition counts by its length.
+ * message at random: a broker sends whole batches.  So short runs of offsets
+ * are read, at nearly the same distance from each other in all partitions.
+ * What happened in the first half of the topic is then half of the sample, and
+ * a partition counts by its length.
  *
  * Runs are short so that there can be many places: a histogram of times with
  * fewer places than bars would put most of its bars within runs, and leave the
@@ -254,49 +253,58 @@ choose_ends(const SampleLine *line, SamplePlace *places, int max)
 }
 
 /*
- * One run in each stratum of the line, and one offset at either end of the
- * partitions, or of the first of them: the least and the greatest times.
+ * Runs at nearly the same distance from each other within each partition, and
+ * one offset at either end of the partitions, or of the first of them: the
+ * least and the greatest times.
  *
- * Within a partition runs are nearly at the same distance from each other,
- * and the partitions' runs are staggered (multiples of the golden ratio lie
- * as evenly as can be), so that they are evenly spread over the times if all
- * partitions go over the same.  The distance varies a little, for there may
- * be something periodic in the topic.
+ * The partitions' runs are staggered, each partition's from its own start
+ * (multiples of the golden ratio lie as evenly as can be), so that they are
+ * evenly spread over the times if all partitions go over the same.  Where they
+ * came together, the bars of a histogram would be of very different widths in
+ * time.  The distance varies a little, for there may be something periodic in
+ * the topic.  A partition shorter than the distance has a run as often as its
+ * length is a share of it.
  */
 static SamplePlace *
 choose_places(const SampleLine *line, int64 run, int target, int *nplaces)
 {
-	SamplePlace *places = palloc(sizeof(SamplePlace) * target);
-	int nends = choose_ends(line, places, Min(target / 10, MAX_ENDS));
-	int nstrata = Max((target - nends) / run, 1);
-	double stratum = (double) line->length / nstrata;
+	int max_ends = Min(target / 10, MAX_ENDS);
+	int max_runs = Max((target - max_ends) / run, 1);
+	double distance = (double) line->length / max_runs;
 	double random = pg_prng_double(&pg_global_prng_state);
-	int part = 0;
-	int64 passed = 0; /* length of the parts before this one */
+	SamplePlace *places =
+		palloc(sizeof(SamplePlace) * (max_ends + max_runs + line->nparts));
+	int nends = choose_ends(line, places, max_ends);
+	int n = nends;
 
-	for (int i = 0; i < nstrata; i++)
+	for (int i = 0; i < line->nparts; i++)
 	{
-		double jitter = JITTER * pg_prng_double(&pg_global_prng_state);
-		double at = fmod(random + part * GOLDEN_RATIO, 1.0) * (1.0 - JITTER);
-		int64 position =
-			(int64) (stratum * i + Max(stratum - run, 0) * (at + jitter));
-		SamplePlace *place = &places[nends + i];
-		KafkaRange all = line->parts[part].range;
+		KafkaRange all = line->parts[i].range;
+		double position = distance * fmod(random + i * GOLDEN_RATIO, 1.0);
 
-		while (position - passed >= all.end - all.start)
+		for (; position < all.end - all.start; position += distance)
 		{
-			passed += all.end - all.start;
-			all = line->parts[++part].range;
-		}
+			double shift = JITTER * Max(distance - run, 0) *
+						   pg_prng_double(&pg_global_prng_state);
+			int64 start = all.start + (int64) (position + shift);
 
-		/* Not cut off at the partition's end, or that would count less. */
-		*place = line->parts[part];
-		place->range.start =
-			Max(Min(all.start + (position - passed), all.end - run),
-				all.start);
-		place->range.end = Min(place->range.start + run, all.end);
+			/* Not cut off at the partition's end, or that would count less. */
+			places[n] = line->parts[i];
+			places[n].range.start = Max(Min(start, all.end - run), all.start);
+			places[n].range.end = Min(places[n].range.start + run, all.end);
+			n++;
+		}
 	}
-	*nplaces = nends + nstrata;
+
+	/* Staggered, partitions may have had a few more between them. */
+	while (n > nends + max_runs)
+	{
+		int drop =
+			(int) pg_prng_uint64_range(&pg_global_prng_state, nends, n - 1);
+
+		places[drop] = places[--n];
+	}
+	*nplaces = n;
 	return places;
 }
 
@@ -429,6 +437,7 @@ create_sampler(Relation rel, HeapTuple *rows, int target)
 								 sampler->nattnums);
 	sampler->reader = kafka_reader_open(table, columns, rel->rd_rel->relowner,
 										CurrentMemoryContext);
+	sampler->reader->has_no_limit = true; /* MAX_BYTES_FACTOR is the limit */
 	sampler->memory_limit_bytes =
 		sampler->reader->connection->memory_limit_bytes;
 	return sampler;

@@ -17,6 +17,10 @@
  * and the question is asked again.  For a stop it does: no such record means
  * to read up to the end, which is always right.
  *
+ * For the same reason an answer outlives the start of the scan that asked for
+ * it: what a rescan asks again, such as the end of one window that is the
+ * start of the next, is known already.
+ *
  * IDENTIFICATION
  *		src/fdw/answer.c
  *
@@ -52,6 +56,7 @@ struct KafkaAnswers
 	int capacity;
 	KafkaLookupAhead *ahead; /* when they are being asked */
 	bool ends_known;
+	int64 asked; /* lookups, so far */
 };
 
 KafkaAnswers *
@@ -89,6 +94,7 @@ add_lookup(KafkaAnswers *answers, Answer *answer, const char *topic)
 	}
 	lookup = &answers->lookups[answers->nlookups];
 	answers->answers[answers->nlookups++] = answer;
+	answers->asked++;
 	lookup->topic = topic;
 	lookup->partition = answer->key.partition;
 	lookup->time_ms = answer->key.time_ms;
@@ -177,4 +183,16 @@ kafka_answers_get(const KafkaAnswers *answers, int topic_index,
 
 	Assert(answer && answer->known);
 	return answer->offset;
+}
+
+int64
+kafka_answers_count_asked(const KafkaAnswers *answers)
+{
+	return answers->asked;
+}
+
+int64
+kafka_answers_count(const KafkaAnswers *answers)
+{
+	return hash_get_num_entries(answers->table);
 }

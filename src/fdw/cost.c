@@ -36,7 +36,7 @@
  */
 #define EMPTY_TUPLES 1000.0
 
-/* What a rollup has not counted yet, likewise. */
+/* What a rollup has not counted yet, unless its last run left more. */
 #define DEFAULT_TAIL_TUPLES 10000.0
 
 /*
@@ -106,7 +106,10 @@ kafkaGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel,
 	state->tail = kafka_tail_find(baserel->relid, baserel->baserestrictinfo);
 	state->is_for_batch = batch_messages >= 0 && state->tail == NULL;
 	if (state->tail != NULL)
-		baserel->tuples = DEFAULT_TAIL_TUPLES;
+		baserel->tuples =
+			Max(kafka_tail_guess_messages(kafka_tail_get_rollup(state->tail),
+										  userid),
+				DEFAULT_TAIL_TUPLES);
 	else if (state->is_for_batch)
 		baserel->tuples = Max(batch_messages, 1.0);
 	else

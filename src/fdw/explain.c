@@ -72,6 +72,58 @@ explain_partitions(const KafkaScanState *scan, const char *pushed,
 	ExplainPropertyText("Partitions", buf.data, es);
 }
 
+/*
+ * Why partitions were not read, by the start that read the most of them.  In
+ * text nothing is said where all were.
+ */
+static void
+explain_pruned(const KafkaScanState *scan, ExplainState *es)
+{
+	const KafkaPruned *pruned = &scan->pruned;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (pruned->by_table > 0)
+		appendStringInfo(&buf, ", %d by the table's partitions option",
+						 pruned->by_table);
+	if (pruned->by_condition > 0)
+		appendStringInfo(&buf, ", %d by condition", pruned->by_condition);
+	if (pruned->empty > 0)
+		appendStringInfo(&buf, ", %d without offsets that can match",
+						 pruned->empty);
+	if (buf.len > 0)
+		ExplainPropertyText("Partitions Pruned", buf.data + 2, es);
+	else if (es->format != EXPLAIN_FORMAT_TEXT)
+		ExplainPropertyText("Partitions Pruned", "none", es);
+}
+
+/* The first few ranges: "0: 5 to 9" is partition 0, offsets 5 to 9. */
+static void
+explain_ranges(const KafkaReader *reader, ExplainState *es)
+{
+	int ntold = (int) Min(reader->nranges, KAFKA_TOLD_RANGES);
+	StringInfoData buf;
+
+	ExplainPropertyInteger("Ranges", NULL, reader->nranges, es);
+	if (ntold == 0 && es->format == EXPLAIN_FORMAT_TEXT)
+		return;
+	initStringInfo(&buf);
+	for (int i = 0; i < ntold; i++)
+	{
+		const KafkaToldRange *told = &reader->told_ranges[i];
+
+		appendStringInfoString(&buf, i ? ", " : "");
+		if (reader->ntopics > 1)
+			appendStringInfo(&buf, "%s ", told->topic);
+		appendStringInfo(&buf, "%d: %lld to %lld", told->partition,
+						 (long long) told->range.start,
+						 (long long) (told->range.end - 1));
+	}
+	if (reader->nranges > ntold)
+		appendStringInfoString(&buf, ", ...");
+	ExplainPropertyText("First Ranges", buf.data, es);
+}
+
 /* Joins what is said of offsets and of times. */
 static char *
 join_sides(const char *offsets, const char *times)
@@ -166,6 +218,8 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 						   ? partitions
 						   : NULL,
 					   es);
+	if (es->analyze && scan->reader && !scan->ordered && scan->tail_of == NULL)
+		explain_pruned(scan, es);
 	explain_start(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_START),
 				  DESCRIBE(KAFKA_DIMENSION_TIME, KAFKA_SIDE_START), es);
 	explain_stop(scan, DESCRIBE(KAFKA_DIMENSION_OFFSET, KAFKA_SIDE_END),
@@ -173,6 +227,11 @@ explain_bounds(const KafkaScanState *scan, List *exprs,
 #undef DESCRIBE
 }
 
+/*
+ * All counts are sums over all loops of the node, as those of its buffers are,
+ * and unlike its rows; Loops tells over how many, in text where that is not
+ * one.  A loop that was never asked for a row does not count.
+ */
 static void
 explain_counts(const KafkaScanState *scan, ExplainState *es)
 {
@@ -194,6 +253,17 @@ explain_counts(const KafkaScanState *scan, ExplainState *es)
 			bytes += stats->bytes;
 			wait_us += stats->wait_us;
 		}
+	}
+	if (reader)
+	{
+		if (scan->starts != 1 || es->format != EXPLAIN_FORMAT_TEXT)
+			ExplainPropertyInteger("Loops", NULL, scan->starts, es);
+		explain_ranges(reader, es);
+
+		/* What is asked in vain depends on which answers come first. */
+		if (es->timing)
+			ExplainPropertyInteger("Lookups", NULL,
+								   kafka_reader_count_lookups(reader), es);
 	}
 	ExplainPropertyInteger("Messages Read", NULL, messages, es);
 	ExplainPropertyInteger("Bytes Read", NULL, bytes, es);

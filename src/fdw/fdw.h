@@ -61,8 +61,10 @@ typedef struct KafkaScanState
 	KafkaReader *reader; /* NULL until the first fetch */
 	bool started;        /* the reader reads by current parameters */
 	TupleTableSlot *slot;
-	int parts_read;  /* partitions started, largest of all starts */
-	KafkaTail *tail; /* NULL until it is opened */
+	int64 starts;       /* how often it was begun */
+	int parts_read;     /* partitions started, largest of all starts */
+	KafkaPruned pruned; /* by the start that this is of */
+	KafkaTail *tail;    /* NULL until it is opened */
 	struct KafkaOrderedScan *ordered; /* NULL until opened, and for no order */
 	struct KafkaAsync *async; /* see async.c; NULL while rows are waited for */
 

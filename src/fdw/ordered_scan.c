@@ -240,8 +240,8 @@ build_ends(const KafkaOrderedScan *ordered, int *nends)
 }
 
 /*
- * A message that lies in none of the ends is there because an end before it was
- * not proved: that range goes on to the partition's end.
+ * A message that lies in none of the ends is there because the last end before
+ * it was not proved: that range goes on to the partition's end.
  */
 static bool
 extend_unproved(KafkaOrderedScan *ordered, const KafkaMessage *message)
@@ -253,14 +253,13 @@ extend_unproved(KafkaOrderedScan *ordered, const KafkaMessage *message)
 		if (part->partition != message->partition ||
 			strcmp(part->topic, message->topic) != 0)
 			continue;
-		for (int r = 0; r < part->nranges; r++)
+		for (int r = part->nranges - 1; r >= 0; r--)
 		{
-			if (part->proofs_ms[r] == 0)
+			if (part->proofs_ms[r] == 0 ||
+				message->offset < part->ranges[r].end - 1)
 				continue;
 			if (message->offset == part->ranges[r].end - 1)
 				return false;
-			if (message->offset < part->ranges[r].end)
-				continue;
 			part->ranges[r].end = part->end;
 			part->proofs_ms[r] = 0;
 			part->nranges = r + 1;

@@ -13,9 +13,13 @@
 #include "fdw/reader.h"
 #include "fdw/seen.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* From this many offsets on, reading gains more by large fetches than it loses. */
 #define SCAN_MIN_OFFSETS 50000
+
+/* So many answers are kept for rescans; with more, all are forgotten. */
+#define MAX_ANSWERS 20000
 
 /* Gets a handle; its lease is all that client_context holds. */
 static void
@@ -85,11 +89,33 @@ kafka_reader_answers(KafkaReader *reader)
 {
 	if (reader->answers == NULL)
 	{
-		reader->answers = kafka_answers_create(reader->scan_context);
+		if (reader->answers_context == NULL)
+			reader->answers_context =
+				AllocSetContextCreate(reader->context, "Kafka answers",
+									  ALLOCSET_DEFAULT_SIZES);
+		reader->answers = kafka_answers_create(reader->answers_context);
 		if (reader->topics)
 			kafka_answers_note_ends(reader->answers);
 	}
 	return reader->answers;
+}
+
+static void
+forget_answers(KafkaReader *reader)
+{
+	reader->lookups += kafka_answers_count_asked(reader->answers);
+	reader->answers = NULL;
+	MemoryContextReset(reader->answers_context);
+}
+
+int64
+kafka_reader_count_lookups(const KafkaReader *reader)
+{
+	int64 count = reader->lookups;
+
+	if (reader->answers)
+		count += kafka_answers_count_asked(reader->answers);
+	return count;
 }
 
 int64
@@ -121,10 +147,30 @@ choose_client(KafkaReader *reader)
 	lend_client(reader, KAFKA_FOR_SCANS);
 }
 
+/* Counts the ranges about to be read, and notes the first ones. */
+static void
+note_ranges(KafkaReader *reader)
+{
+	for (int i = 0; i < reader->nparts; i++)
+	{
+		const KafkaReadPart *part = &reader->parts[i];
+
+		for (int r = 0; r < part->nranges; r++)
+		{
+			if (reader->nranges < KAFKA_TOLD_RANGES)
+				reader->told_ranges[reader->nranges] =
+					(KafkaToldRange){part->topic, part->partition,
+									 part->ranges[r]};
+			reader->nranges++;
+		}
+	}
+}
+
 /* Opens a cursor over reader->parts. */
 static void
 open_cursor(KafkaReader *reader)
 {
+	note_ranges(reader);
 	kafka_progress_begin(reader);
 	if (reader->nparts == 0)
 		return;
@@ -166,6 +212,7 @@ kafka_reader_ask(KafkaReader *reader, const KafkaBounds *bounds)
 void
 kafka_reader_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 {
+	TimestampTz begin = GetCurrentTimestamp();
 	MemoryContext caller;
 
 	if (!reader->begun)
@@ -180,6 +227,9 @@ kafka_reader_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 	reader->begun = false;
 	kafka_window_resolve(reader, bounds);
 	MemoryContextSwitchTo(caller);
+
+	/* All that takes time there is waiting. */
+	reader->wait_us += GetCurrentTimestamp() - begin;
 }
 
 void
@@ -240,6 +290,7 @@ kafka_reader_ask_starts(KafkaReader *reader, KafkaSnapshotTopic *topic)
 		lookups[i].time_ms = KAFKA_LOOKUP_START;
 	}
 	kafka_client_lookup(reader->client, lookups, topic->nparts);
+	reader->lookups += topic->nparts;
 	for (int i = 0; i < topic->nparts; i++)
 		topic->parts[i].start = lookups[i].offset;
 	topic->starts_known = true;
@@ -484,10 +535,13 @@ kafka_reader_stop(KafkaReader *reader)
 		/* Nobody waits for the answers, and they go with the handle. */
 		return_client(reader);
 		reader->begun = false;
+		if (reader->answers)
+			forget_answers(reader);
 	}
+	if (reader->answers && kafka_answers_count(reader->answers) > MAX_ANSWERS)
+		forget_answers(reader);
 	reader->parts = NULL;
 	reader->nparts = 0;
-	reader->answers = NULL;
 	reader->ahead = NULL;
 	MemoryContextReset(reader->scan_context);
 }

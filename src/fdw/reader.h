@@ -22,6 +22,13 @@ typedef struct KafkaSnapshotPart
 	int32 partition;
 	int64 start; /* log start; KAFKA_NO_OFFSET until asked */
 	int64 end;   /* what is at or past it does not exist */
+
+	/*
+	 * A record near the end that was found by its time, and that time, which
+	 * is 0 for none: where to start for what is later than all records.
+	 */
+	int64 late_ms;
+	int64 late_offset;
 } KafkaSnapshotPart;
 
 typedef struct KafkaSnapshotTopic
@@ -46,6 +53,25 @@ typedef enum KafkaStopReason
 	KAFKA_STOP_UNBOUNDED_DISORDER, /* read to the end */
 	KAFKA_STOP_INDEX_NOT_TRUSTED
 } KafkaStopReason;
+
+/* Why partitions were not read, by one start of a reader */
+typedef struct KafkaPruned
+{
+	int by_table;     /* the table does not show them */
+	int by_condition; /* no condition of the query lets them through */
+	int empty;        /* nothing in them can match, as lookups have told */
+} KafkaPruned;
+
+/* One range of what was read, for EXPLAIN */
+typedef struct KafkaToldRange
+{
+	const char *topic;
+	int32 partition;
+	KafkaRange range;
+} KafkaToldRange;
+
+/* How many of them are told of. */
+#define KAFKA_TOLD_RANGES 5
 
 /* What the brokers were asked about the partitions; see answer.c. */
 typedef struct KafkaAnswers KafkaAnswers;
@@ -72,13 +98,18 @@ typedef struct KafkaReader
 	/* Of the current start */
 	KafkaReadPart *parts;
 	int nparts;
-	KafkaCursor *cursor;   /* NULL when nothing is being read */
-	KafkaAnswers *answers; /* in scan_context; NULL while not needed */
-	bool begun;            /* questions were sent; see kafka_reader_begin */
+	KafkaCursor *cursor; /* NULL when nothing is being read */
+	KafkaPruned pruned;
+	bool begun; /* questions were sent; see kafka_reader_begin */
 	struct KafkaSnapshotAhead *ahead; /* those for the snapshot, or NULL */
 
 	/* Over all starts */
+	MemoryContext answers_context;
+	KafkaAnswers *answers;       /* in that; NULL while not needed */
 	KafkaStopReason stop_reason; /* valid once started */
+	int64 lookups;               /* but for those of answers */
+	int64 nranges;
+	KafkaToldRange told_ranges[KAFKA_TOLD_RANGES]; /* the first of them */
 	int64 messages;
 	int64 bytes;
 	int64 wait_us;
@@ -218,8 +249,11 @@ extern void kafka_reader_need_starts(KafkaReader *reader,
 extern void kafka_reader_ask_starts(KafkaReader *reader,
 									KafkaSnapshotTopic *topic);
 
-/* Those of the current start, made when needed. */
+/* Made when needed. */
 extern KafkaAnswers *kafka_reader_answers(KafkaReader *reader);
+
+/* How many offsets the brokers were asked for, log starts and ends included. */
+extern int64 kafka_reader_count_lookups(const KafkaReader *reader);
 
 /* A sentence for EXPLAIN; settings-dependent reasons name the settings. */
 extern const char *kafka_stop_reason_text(KafkaStopReason reason);
@@ -279,6 +313,10 @@ extern void kafka_answers_note_ends(KafkaAnswers *answers);
 /* The answer to what was wanted and asked. */
 extern int64 kafka_answers_get(const KafkaAnswers *answers, int topic_index,
 							   int32 partition, int64 time_ms);
+
+/* How many were asked for, and how many are known or being asked for. */
+extern int64 kafka_answers_count_asked(const KafkaAnswers *answers);
+extern int64 kafka_answers_count(const KafkaAnswers *answers);
 
 /* progress.c */
 extern struct KafkaProgress *kafka_progress_create(KafkaReader *reader);

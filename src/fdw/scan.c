@@ -4,8 +4,8 @@
  *		Begin, iterate, rescan and end of a foreign scan.
  *
  * Nothing is asked of a broker before the first row is wanted; then the
- * parameters have values.  A rescan keeps the client and the snapshot of the
- * topics' ends, computes the bounds anew, and repeats the time lookups.
+ * parameters have values.  A rescan keeps the client, the snapshot of the
+ * topics' ends and the answers to lookups, and computes the bounds anew.
  *
  * A scan that is begun while a batch is armed for its table reads that instead;
  * see batch_scan.c.  One with the condition kafka.in_tail reads the tail of a
@@ -155,6 +155,8 @@ kafka_scan_begin(ForeignScanState *node, KafkaBounds *bounds)
 static void
 start_scan(KafkaScanState *scan)
 {
+	int nparts;
+
 	if (scan->tail_of != NULL)
 		kafka_tail_scan_start(scan);
 	else
@@ -169,10 +171,13 @@ start_scan(KafkaScanState *scan)
 			kafka_reader_start(scan->reader, bounds);
 		pfree(bounds);
 	}
-	scan->parts_read =
-		Max(scan->parts_read, scan->ordered
-								  ? kafka_ordered_scan_parts(scan->ordered)
-								  : scan->reader->nparts);
+	nparts = scan->ordered ? kafka_ordered_scan_parts(scan->ordered)
+						   : scan->reader->nparts;
+	if (scan->starts++ == 0 || nparts > scan->parts_read)
+	{
+		scan->parts_read = nparts;
+		scan->pruned = scan->reader->pruned;
+	}
 	scan->started = true;
 }
 

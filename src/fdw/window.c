@@ -114,9 +114,14 @@ collect_pieces(KafkaReader *reader, const KafkaBounds *bounds, PieceList *list)
 			int nslices;
 
 			if (!kafka_option_has_partition(reader->table, part->partition))
+			{
+				reader->pruned.by_table++;
 				continue;
+			}
 			nslices = kafka_bounds_slices(bounds, part->partition,
 										  topic->nparts, slices);
+			reader->pruned.by_condition += (nslices == 0);
+			reader->pruned.empty += (nslices > 0);
 			for (int s = 0; s < nslices; s++)
 			{
 				piece.offset =
@@ -223,9 +228,17 @@ probe_time(const Piece *piece, int64 slack_ms)
 	return piece->hit_ms + (piece->miss_ms - piece->hit_ms) / 2;
 }
 
+/* Is a start there good enough, however late what is wanted? */
+static bool
+is_late(const KafkaSnapshotPart *part, int64 offset)
+{
+	return part->end - offset <= GOOD_START_OFFSETS;
+}
+
 /*
  * Narrows [hit, miss).  Ends at a hit near enough to the end of what is
- * wanted, when the two times meet, or at the log start.
+ * wanted, when the two times meet, or at the log start.  A hit near the end of
+ * all will do for later times, too.
  */
 static void
 take_probe(Piece *piece, int64 offset)
@@ -254,6 +267,12 @@ take_probe(Piece *piece, int64 offset)
 	{
 		piece->offset.start = Max(piece->offset.start, piece->hit_offset);
 		piece->probing = false;
+		if (is_late(piece->part, piece->hit_offset) &&
+			piece->hit_ms > piece->part->late_ms)
+		{
+			piece->part->late_ms = piece->hit_ms;
+			piece->part->late_offset = piece->hit_offset;
+		}
 	}
 }
 
@@ -271,6 +290,14 @@ settle_misses(KafkaReader *reader, PieceList *list)
 
 		if (!piece->probing)
 			continue;
+		if (piece->part->late_ms > 0 &&
+			piece->part->late_ms <= piece->time_ms.start)
+		{
+			piece->probing = false;
+			piece->offset.start =
+				Max(piece->offset.start, piece->part->late_offset);
+			continue;
+		}
 
 		/* Older starts do not tell what was in the log for the lookup. */
 		if (piece->topic != asked)
@@ -558,6 +585,7 @@ kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 	PieceList list = {0};
 
 	reader->stop_reason = KAFKA_STOP_NO_TIME_BOUND;
+	reader->pruned = (KafkaPruned){0};
 	collect_pieces(reader, bounds, &list);
 	if (any_piece(&list, has_time))
 	{
@@ -573,6 +601,7 @@ kafka_window_resolve(KafkaReader *reader, const KafkaBounds *bounds)
 	}
 	clip_to_log_starts(reader, &list);
 	build_parts(reader, &list);
+	reader->pruned.empty -= reader->nparts;
 	if (reader->nparts == 0)
 		reader->stop_reason = KAFKA_STOP_NOTHING;
 }

@@ -91,7 +91,10 @@ kafka_offsets_at(PG_FUNCTION_ARGS)
 
 		values[0] = Int32GetDatum(lookups[i].partition);
 		values[1] = Int64GetDatum(lookups[i].offset);
-		nulls[1] = lookups[i].offset == KAFKA_NO_OFFSET;
+
+		/* The broker may have found a record that came after the ends. */
+		nulls[1] = lookups[i].offset == KAFKA_NO_OFFSET ||
+				   lookups[i].offset >= func->parts[i].end;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}

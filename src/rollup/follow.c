@@ -10,8 +10,9 @@
  *
  * A turn ends when somebody else is due, and at once where nothing is left to
  * be read; a lane that has more to read is due at once again.  One for which
- * the others could not wait goes on alone, with batches that are halved until
- * they fit.
+ * the others could not wait goes on alone, with batches so small that they fit
+ * into a turn; each time that one is too large, or it waits for something, it
+ * pauses for longer, so that most of the time is the others'.
  *
  * Between the turns the backend holds no snapshot, no transaction id and no
  * lock.
@@ -45,10 +46,17 @@
 #define MAX_PAUSE_MS 30000
 
 /* What a try may take, as a part of the pause before it. */
-#define PAUSE_SHARE 4
+#define PAUSE_SHARE 8
 
 /* What a turn may take before others have theirs. */
 #define TURN_MS 300
+
+/*
+ * Batches of a lane that is slow: what was far too much is divided, what fitted
+ * multiplied.  The fewer tries, the less the others wait.
+ */
+#define SLOW_DIVISOR 8
+#define FAST_FACTOR 4
 
 /* All that is followed. */
 typedef struct Follow
@@ -166,17 +174,29 @@ list_rollups(Follow *follow)
  */
 
 /*
- * It fitted, so it may read more next time; and with the others again, once it
- * may read as much as they.
+ * A batch that fitted into a turn may be larger next time; and be the others'
+ * again, once it may be as large as theirs.  One that did not quite is made to.
  */
 static void
-speed_up(KafkaLane *lane)
+adjust_rows(KafkaLane *lane)
 {
-	if (lane->last_ms >= KAFKA_LANE_BUDGET_MS / 2)
+	int64 took_ms = lane->last_ms;
+
+	if (took_ms < 0)
+		return; /* there was none in this turn */
+	lane->last_ms = -1;
+	if (took_ms > TURN_MS)
+		lane->max_rows =
+			Max((int64) ((double) lane->max_rows * TURN_MS / took_ms), 1);
+	if (took_ms >= TURN_MS / 2)
 		return;
-	lane->max_rows = Min(2 * lane->max_rows, lane->run->max_rows);
-	if (lane->max_rows < lane->run->max_rows)
+	if (lane->max_rows < lane->run->max_rows / FAST_FACTOR)
+	{
+		lane->max_rows *= FAST_FACTOR;
 		return;
+	}
+	lane->max_rows = lane->run->max_rows;
+	lane->last_ms = took_ms;
 	lane->is_slow = false;
 	lane->state = KAFKA_LANE_CLEARED;
 }
@@ -209,11 +229,11 @@ end_done(const Follow *follow, KafkaLane *lane)
 		lane->state = KAFKA_LANE_CLEARED;
 	}
 	if (lane->is_slow)
-		speed_up(lane);
+		adjust_rows(lane);
 }
 
 /*
- * It goes on with half of what was too much.  When that cannot be less, or was
+ * It goes on with less than what was too much.  When that cannot be less, or was
  * not a batch, it waits for something, or needs longer: it may take a part of
  * the pauses, so that the others have most of the time.
  */
@@ -225,11 +245,9 @@ slow_down(const Follow *follow, KafkaLane *lane)
 	lane->slow_rows = 0;
 	lane->is_slow = true;
 	lane->is_stuck = rows <= 1;
+	lane->last_ms = -1;
 	if (rows > 1)
-	{
-		lane->max_rows = rows / 2;
-		lane->pause_ms = 0;
-	}
+		lane->max_rows = Max(rows / SLOW_DIVISOR, 1);
 	pause_lane(follow, lane);
 	lane->budget_ms = Max(KAFKA_LANE_BUDGET_MS, lane->pause_ms / PAUSE_SHARE);
 }

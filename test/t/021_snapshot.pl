@@ -26,7 +26,9 @@ sub grow
 $broker->feed("create-topic t partitions=2\n");
 grow(10);
 
-my $node = start_node('main');
+
+# One branch of a UNION after the other: it is for the second to come late.
+my $node = start_node('main', enable_async_append => 'off');
 create_server($node, 'logs', $broker);
 create_server($node, 'others', $broker);
 create_server($node, 'dirty', $broker, isolation_level => 'read_uncommitted');
@@ -52,7 +54,6 @@ sub fetch
 # they begin.
 #
 $session->value('BEGIN');
-$session->value('SET LOCAL enable_async_append = off');    # the second begins after the first
 $session->value("DECLARE c CURSOR FOR SELECT 1 AS branch FROM t UNION ALL SELECT 2 FROM again WHERE o >= 0");
 is(fetch(1, 'c'), '1', 'the first branch begins');
 grow(5);
@@ -114,6 +115,74 @@ $session->value('SELECT 1');
 grow(1);
 is($session->value('SELECT count(*) FROM t'), $total, 'a topic is looked at when it is first asked for');
 $session->value('COMMIT');
+
+#
+# Statements within statements: a function's queries, cursors, savepoints,
+# prepared statements.
+#
+$session->value(<<'SQL');
+CREATE FUNCTION by_sql() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT count(*) FROM t';
+CREATE FUNCTION by_plpgsql() RETURNS bigint LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN (SELECT count(*) FROM t); END';
+CREATE FUNCTION by_handler() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	seen bigint;
+BEGIN
+	BEGIN
+		SELECT count(*) INTO seen FROM t;
+		PERFORM 1 / 0;
+	EXCEPTION WHEN division_by_zero THEN
+		NULL;
+	END;
+	RETURN seen - (SELECT count(*) FROM again);
+END $$;
+PREPARE counted(int) AS SELECT count(*) FROM t WHERE n >= $1;
+PREPARE generic(bigint) AS SELECT count(*) FROM again WHERE o >= $1
+SQL
+my $functions = 'by_sql() || \' \' || by_plpgsql() || \' \' || by_handler()';
+for my $level ('REPEATABLE READ', 'SERIALIZABLE')
+{
+	my $seen = $total;
+
+	$session->value("BEGIN ISOLATION LEVEL $level");
+	$session->value('SAVEPOINT outermost');
+	$session->value("DECLARE c CURSOR FOR SELECT 1 AS branch FROM t UNION ALL SELECT 2 FROM again");
+	is(fetch(1, 'c'), '1', "$level: a cursor is the first to look");
+	grow(2);
+	is($session->value("SELECT $functions"), "$seen $seen 0", "$level: functions see the same");
+	is($session->value("SELECT count(*) - by_sql() FROM t"), 0, "$level: as the query that calls them does");
+	is($session->value('EXECUTE counted(0)'), $seen, "$level: a prepared statement");
+	is($session->value("SET plan_cache_mode = force_generic_plan; EXECUTE generic(0); RESET plan_cache_mode"), $seen,
+		"$level: and its generic plan");
+	grow(1);
+	is(scalar(split / /, fetch('ALL', 'c')), 2 * $seen - 1, "$level: the cursor goes on with the same");
+	is($session->value("SELECT sum(end_offset) FROM kafka.watermarks('t')"), $seen, "$level: kafka.watermarks");
+	is($session->value("SELECT count(kafka_offset) FROM kafka.offsets_at('t', timestamptz 'epoch' + (1000000 + $seen) * interval '1 ms')"),
+		0, "$level: kafka.offsets_at finds nothing that came later");
+	is($session->value("SELECT max((tail ->> 'n')::int) FROM kafka.tail('t'::regclass, 3) AS tail"), $seen - 1, "$level: kafka.tail");
+	$session->value('ROLLBACK TO outermost');
+	is($session->value('SELECT (SELECT count(*) FROM t) = (SELECT count(*) FROM again)'), 't', "$level: after its rollback both agree");
+	is($session->value('SELECT count(*) FROM t'), $seen, "$level: on what was seen in it");
+	$session->value('DECLARE h CURSOR WITH HOLD FOR SELECT n FROM t');
+	is(fetch(1, 'h') =~ /^\d+$/, 1, "$level: a cursor that will be held");
+	grow(1);
+	$session->value('COMMIT');
+	is(scalar(split / /, fetch('ALL', 'h')), $seen - 1, "$level: has the rest of its rows after COMMIT");
+	$session->value('CLOSE h');
+	is($session->value('EXECUTE counted(0)'), $total, "$level: a prepared statement looks anew in the next transaction");
+}
+# At READ COMMITTED each statement looks anew, those in functions included.
+is($session->value("SELECT $functions"), "$total $total 0", 'READ COMMITTED: functions');
+$session->value('BEGIN');
+$session->value('DECLARE c CURSOR FOR SELECT by_sql() FROM again');
+is(fetch(1, 'c'), $total, 'READ COMMITTED: a function called by a query');
+grow(1);
+is(fetch(1, 'c'), $total, 'which sees what is there when it is called');
+is($session->value("SELECT sum(end_offset) FROM kafka.watermarks('t')"), $total, 'as kafka.watermarks does');
+is($session->value("SELECT max((tail ->> 'n')::int) FROM kafka.tail('t'::regclass, 3) AS tail"), $total - 1, 'and kafka.tail');
+$session->value('COMMIT');
+is($session->value('SELECT count(*) = (SELECT count(*) FROM t WHERE p >= 0) AND count(*) = (SELECT count(*) FROM again AS a WHERE a.o >= (SELECT min(o) FROM t)) FROM t'),
+	't', 'READ COMMITTED: all subqueries of one statement agree');
+$session->value('DEALLOCATE ALL');
 
 # New partitions, and new topics that match a pattern
 $broker->feed("create-topic m1\nproduce m1 value='{\"n\": 1}'\n");

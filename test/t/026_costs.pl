@@ -190,7 +190,8 @@ is(statistics('big', 'ts', q((histogram_bounds::text::timestamptz[])[1] = '2026-
 	't', 'the histogram of times begins and ends with the topic');
 is(statistics('big', 'ts', 'array_length(histogram_bounds::text::text[], 1)'), 101, 'and has all its bars');
 
-analyze('halves');
+# The sample has its own bounds
+$node->safe_psql('postgres', "SET kafka_fdw.max_scan_bytes = '10kB'; ANALYZE halves");
 my $halves = frequencies('halves', 'event');
 within_factor($halves->{a}, 0.5, 1.02, 'what is in the first half only');
 within_factor($halves->{b}, 0.5, 1.02, 'what is in the second half only');

@@ -11,7 +11,7 @@ use Time::HiRes qw(time usleep);
 use Test::More;
 use KafkaFdw::Broker;
 use KafkaFdw::Ledger;
-use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Node qw(start_node create_server create_table await_server);
 use KafkaFdw::Rollup qw(create_rollup run_rollup rollup_value run_sums positions distance difference);
 use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Utils qw(slurp_file);
@@ -178,7 +178,7 @@ sub note_point
 
 sub wait_for_server
 {
-	wait_until(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }, 'the server is back');
+	await_server($node);
 	return;
 }
 

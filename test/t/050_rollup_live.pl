@@ -13,7 +13,7 @@ use warnings;
 use IPC::Run;
 use Test::More;
 use KafkaFdw::Broker;
-use KafkaFdw::Node qw(start_node create_server);
+use KafkaFdw::Node qw(start_node create_server await_server);
 use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Utils qw(slurp_file);
 
@@ -113,7 +113,7 @@ sub kill_runner
 	kill 'KILL', $runner->pid;
 	wait_until(sub { $keeper->run('SELECT 1')->{ended} }, 'the server restarts');
 	$_->quit for $runner, $keeper, $bi;
-	wait_until(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }, 'the server is back');
+	await_server($node);
 	connect_all();
 	return;
 }

@@ -7,7 +7,7 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time usleep);
 use KafkaFdw::Broker;
-use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Node qw(start_node create_server create_table await_server);
 use KafkaFdw::Rollup qw(create_rollup run_rollup rollup_value run_sums positions);
 use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Utils qw(slurp_file);
@@ -406,7 +406,7 @@ for my $kill (1 .. $KILLS)
 	$session->quit;
 	wait_until(sub { $control->run('SELECT 1')->{ended} }, 'the server restarts');
 	$control->quit;
-	wait_until(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }, 'the server is back');
+	await_server($node);
 	$control = KafkaFdw::Session->new($node);
 	is(query(<<'EOF'), 't|t', "kill $kill: as many messages as the positions say");
 SELECT (SELECT coalesce(sum(c), 0) FROM one) = sum(next_offset) FILTER (WHERE name = 'one'),

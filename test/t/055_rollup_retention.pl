@@ -9,7 +9,7 @@ use Time::HiRes qw(time usleep);
 use Test::More;
 use KafkaFdw::Broker;
 use KafkaFdw::Ledger;
-use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Node qw(start_node create_server create_table await_server);
 use KafkaFdw::Rollup qw(create_rollup run_rollup rollup_value run_sums positions difference);
 use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Utils qw(slurp_file);
@@ -40,11 +40,13 @@ sub query { my ($sql) = @_; return $node->safe_psql('postgres', $sql) }
 sub kill_backend
 {
 	my ($session) = @_;
+	my $witness = KafkaFdw::Session->new($node);
 
 	kill 'KILL', $session->pid or die 'could not kill backend ' . $session->pid;
 	$session->result;
-	$session->quit;
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	wait_until(sub { $witness->run('SELECT 1')->{ended} }, 'the server restarts');
+	$_->quit for $session, $witness;
+	await_server($node);
 	return;
 }
 

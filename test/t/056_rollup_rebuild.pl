@@ -9,7 +9,7 @@ use warnings;
 use Test::More;
 use KafkaFdw::Broker;
 use KafkaFdw::Ledger;
-use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Node qw(start_node create_server create_table await_server);
 use KafkaFdw::Rollup qw(create_rollup run_rollup distance difference);
 use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Utils qw(slurp_file);
@@ -350,7 +350,7 @@ sub kill_in
 	$victim->result;
 	wait_until(sub { $witness->run('SELECT 1')->{ended} }, 'the server restarts');
 	$_->quit for $blocker, $witness, $victim;
-	wait_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }, 'the server is back');
+	await_server($node);
 	is(generation(), $generation, "killed in $phase: the old one is there");
 	is($node->safe_psql('postgres', 'SELECT sum(n) FROM r'), $sum, "killed in $phase: with its numbers");
 	write_events(20);

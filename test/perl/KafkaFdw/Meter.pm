@@ -3,7 +3,8 @@
 
 =head1 NAME
 
-KafkaFdw::Meter - how many bytes a broker sends to those who read
+KafkaFdw::Meter - what those who read ask of a broker, and how many bytes it
+sends them
 
 =head1 SYNOPSIS
 
@@ -12,12 +13,15 @@ KafkaFdw::Meter - how many bytes a broker sends to those who read
   my $meter = KafkaFdw::Meter->new;          # starts a broker of its own
   create_server($node, 'logs', $meter->address);
   my $bytes = $meter->count(sub { run_rollup($node, 'r') });
+  my %asked = $meter->requests(sub { $session->value($query) });
+  cmp_ok($asked{Fetch}, '<', 10);
 
 =head1 DESCRIPTION
 
 Whoever connects to the address is told of no other: each byte passes through
-a process of the meter's, which counts those that the broker sends. Tests feed
-and look at the topics by C<broker>, which is not counted.
+a process of the meter's, which counts those that the broker sends, and reads
+of what the clients send the heads of the requests. Tests feed and look at the
+topics by C<broker>, which is not counted.
 
 =cut
 
@@ -31,8 +35,13 @@ use IO::Socket::INET;
 use KafkaFdw::Broker;
 use KafkaFdw::Session qw(wait_until);
 use POSIX ();
+use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils qw(slurp_file);
+
+# What the API keys of Kafka's protocol stand for; the rest is "other".
+my %KINDS = (1 => 'Fetch', 2 => 'ListOffsets', 3 => 'Metadata', 18 => 'ApiVersions', 32 => 'DescribeConfigs');
+my @COUNTERS = ('bytes', 'connections', 'other', map { $KINDS{$_} } sort { $a <=> $b } keys %KINDS);
 
 my @running;
 
@@ -43,40 +52,79 @@ sub _accept
 	my $client = $server->accept or return;
 	my $broker_end = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$target") or return;
 
+	# two small requests in a row must not wait for an acknowledgement
+	$_->setsockopt(IPPROTO_TCP, TCP_NODELAY, 1) for $client, $broker_end;
 	$self->{peer}{$client} = $broker_end;
 	$self->{peer}{$broker_end} = $client;
-	$self->{counted}{$broker_end} = 1;
+	$self->{requests}{$client} = { head => '', rest => 0 };
+	$self->{counted}{connections}++;
 	$select->add($client, $broker_end);
 	return;
 }
 
-sub _write_count
+# Counts the requests that begin in these bytes of a client. A request is its
+# length in four bytes, its API key in two, and more that is passed over.
+sub _count_requests
+{
+	my ($self, $request, $bytes) = @_;
+
+	while (length $bytes)
+	{
+		if ($request->{rest} > 0)
+		{
+			my $passed = $request->{rest} < length $bytes ? $request->{rest} : length $bytes;
+
+			substr $bytes, 0, $passed, '';
+			$request->{rest} -= $passed;
+			next;
+		}
+		$request->{head} .= substr $bytes, 0, 6 - length $request->{head}, '';
+		next if length $request->{head} < 6;
+		my ($length, $key) = unpack 'N n', $request->{head};
+
+		$self->{counted}{ $KINDS{$key} // 'other' }++;
+		$request->{rest} = $length - 2;
+		$request->{head} = '';
+	}
+	return;
+}
+
+# One write of always the same length, so that who reads sees all of it.
+sub _write_counts
 {
 	my ($self) = @_;
 
 	sysseek $self->{file}, 0, 0;
-	syswrite $self->{file}, sprintf '%20d', $self->{bytes};
+	syswrite $self->{file}, join ' ', map { sprintf '%15d', $self->{counted}{$_} // 0 } @COUNTERS;
 	return;
 }
 
-# Passes bytes on and counts them, until it is killed. The count is written
-# before the bytes are passed on: whoever has received them can look.
+# Passes bytes on and counts, until it is killed. The counts are written before
+# the bytes are passed on: whoever has received them can look. targets has the
+# port of a node for each port of ours.
 sub _pass_on
 {
-	my ($self, $target) = @_;
-	my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$self->{port}", Listen => 50, ReuseAddr => 1)
-	  or die "could not listen: $!";
-	my $select = IO::Select->new($server);
+	my ($self, %targets) = @_;
+	my $select = IO::Select->new;
+	my %port_of;
 
+	for my $port (keys %targets)
+	{
+		my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 50, ReuseAddr => 1)
+		  or die "could not listen: $!";
+
+		$port_of{$server} = $port;
+		$select->add($server);
+	}
 	open $self->{file}, '>', $self->{path} or die "could not open $self->{path}: $!";
 	local $SIG{PIPE} = 'IGNORE';
 	while (1)
 	{
 		for my $from ($select->can_read)
 		{
-			if ($from == $server)
+			if ($port_of{$from})
 			{
-				$self->_accept($server, $target, $select);
+				$self->_accept($from, $targets{ $port_of{$from} }, $select);
 				next;
 			}
 			my $to = $self->{peer}{$from};
@@ -88,11 +136,15 @@ sub _pass_on
 				$to->shutdown(1);
 				next;
 			}
-			if ($self->{counted}{$from})
+			if ($self->{requests}{$from})
 			{
-				$self->{bytes} += $length;
-				$self->_write_count;
+				$self->_count_requests($self->{requests}{$from}, $bytes);
 			}
+			else
+			{
+				$self->{counted}{bytes} += $length;
+			}
+			$self->_write_counts;
 			while (length $bytes)
 			{
 				my $written = syswrite $to, $bytes;
@@ -109,7 +161,9 @@ sub _pass_on
 
 =over
 
-=item new()
+=item new(nodes => N)
+
+Starts a broker of N nodes, 1 by default.
 
 =item broker(), address()
 
@@ -120,25 +174,38 @@ counted.
 
 Calls SUB; returns how many bytes the broker has sent meanwhile.
 
+=item requests(SUB)
+
+Calls SUB; returns how many requests of each kind, by name, the clients have
+sent meanwhile, and as C<connections> how often they have connected.
+
 =back
 
 =cut
 
 sub new
 {
-	my ($class) = @_;
-	my $self = bless { bytes => 0, port => PostgreSQL::Test::Cluster::get_free_port() }, $class;
+	my ($class, %arg) = @_;
+	my $nodes = $arg{nodes} // 1;
+	my @ports = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. $nodes;
+	my $self = bless { ports => \@ports }, $class;
 	my $broker = $self->{broker} = KafkaFdw::Broker->new(
+		nodes => $nodes,
 		args => [ '--listener', 'METERED' ],
 		set => {
 			'listener.security.protocol.map' => 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,METERED:PLAINTEXT'
 		});
 	my %env = map { /^(\w+)=(.*)$/ } split /\n/, slurp_file($broker->dir . '/env');
 
-	open my $properties, '>>', $broker->dir . '/node1/server.properties' or die;
-	print $properties
-	  "advertised.listeners=PLAINTEXT://127.0.0.1:$env{NODE1_PORT},METERED://127.0.0.1:$self->{port}\n";
-	close $properties;
+	for my $number (1 .. $nodes)
+	{
+		my $plain = $env{"NODE${number}_PORT"};
+
+		open my $properties, '>>', $broker->dir . "/node$number/server.properties" or die;
+		print $properties
+		  "advertised.listeners=PLAINTEXT://127.0.0.1:$plain,METERED://127.0.0.1:$ports[$number - 1]\n";
+		close $properties;
+	}
 	$broker->restart;
 
 	(undef, $self->{path}) = tempfile(UNLINK => 1);
@@ -147,33 +214,47 @@ sub new
 	{
 		# whatever else ends, this is not the test
 		$SIG{TERM} = $SIG{INT} = 'DEFAULT';
-		eval { $self->_pass_on($env{NODE1_METERED_PORT}) };
+		eval { $self->_pass_on(map { ($ports[ $_ - 1 ] => $env{"NODE${_}_METERED_PORT"}) } 1 .. $nodes) };
 		print STDERR $@;
 		POSIX::_exit(1);
 	}
 	push @running, $self->{pid};
-	wait_until(sub { IO::Socket::INET->new(PeerAddr => $self->address) }, 'the meter listens');
+	for my $port (@ports)
+	{
+		wait_until(sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") }, 'the meter listens');
+	}
 	return $self;
 }
 
 sub broker { return $_[0]->{broker} }
 
-sub address { return "127.0.0.1:$_[0]->{port}" }
+sub address { return join ',', map { "127.0.0.1:$_" } @{ $_[0]->{ports} } }
 
-sub _read_count
+sub _read_counts
 {
 	my ($self) = @_;
+	my @counts = split ' ', slurp_file($self->{path});
 
-	return 0 + (slurp_file($self->{path}) || 0);
+	return map { ($COUNTERS[$_] => 0 + ($counts[$_] // 0)) } 0 .. $#COUNTERS;
+}
+
+sub requests
+{
+	my ($self, $sub) = @_;
+	my %before = $self->_read_counts;
+
+	$sub->();
+	my %after = $self->_read_counts;
+
+	return map { ($_ => $after{$_} - $before{$_}) } @COUNTERS;
 }
 
 sub count
 {
 	my ($self, $sub) = @_;
-	my $before = $self->_read_count;
+	my %counted = $self->requests($sub);
 
-	$sub->();
-	return $self->_read_count - $before;
+	return $counted{bytes};
 }
 
 END

@@ -21,10 +21,11 @@ package KafkaFdw::Node;
 use strict;
 use warnings;
 use Exporter qw(import);
+use KafkaFdw::Session qw(wait_until);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT_OK = qw(start_node create_server create_table backend_usage);
+our @EXPORT_OK = qw(start_node create_server create_table await_server backend_usage);
 
 sub _options
 {
@@ -84,6 +85,24 @@ sub create_table
 
 	$node->safe_psql('postgres', "CREATE FOREIGN TABLE $name ($columns) SERVER $server OPTIONS ("
 		. _options(%options) . ')');
+	return;
+}
+
+=pod
+
+=item await_server(NODE)
+
+Waits until a server that restarts can be connected to. (A psql that is refused
+may be gone before it is given its query: that is an error of ours, and none of
+the server's.)
+
+=cut
+
+sub await_server
+{
+	my ($node) = @_;
+
+	wait_until(sub { eval { ($node->psql('postgres', 'SELECT 1'))[0] == 0 } }, 'the server is back');
 	return;
 }
 

@@ -107,6 +107,16 @@ sub _argument
 	return rand() < 0.2 ? $self->_value($type, sub { "${literal}::$type" }) : "${literal}::$type";
 }
 
+# A time plus or minus one of some intervals
+sub _plus
+{
+	my ($self, $intervals, %about) = @_;
+	my $interval = $self->_argument('interval', q{'} . pick(@$intervals) . q{'});
+	my $text = pick("(%s + $interval)", "(%s - $interval)", "($interval + %s)");
+
+	return (timestamptz => sub { sprintf $text, $_[0] }, %about);
+}
+
 # ----------------------------------------------------------------
 # Functions of a time: form, type of the result, text for a column, whether it
 # depends on a zone, and by how many days the bounds may be too wide at most
@@ -181,16 +191,9 @@ my %functions = (
 	},
 	epoch => sub { return (numeric => sub { "extract(epoch from $_[0])" }) },
 	date_part => sub { return (float8 => sub { "date_part('epoch', $_[0])" }) },
-	plus => sub {
-		my ($self) = @_;
-		my $months = rand() < 0.15;
-		my $days = rand() < 0.3;
-		my $interval = $self->_argument('interval',
-			q{'} . ($months ? pick('1 month', '-1 year', '3 months 1 day') : $days ? pick('1 day', '-1 day', '1 day 1 hour') : pick('1 second', '90 min', '-1 ms', '1 us', '-24 hours')) . q{'});
-		my $text = pick("(%s + $interval)", "(%s - $interval)", "($interval + %s)");
-
-		return (timestamptz => sub { sprintf $text, $_[0] }, zone => $days || $months, days => $months ? 4 : 0);
-	},
+	plus_time => sub { return _plus($_[0], [ '1 second', '90 min', '-1 ms', '1 us', '-24 hours' ]) },
+	plus_days => sub { return _plus($_[0], [ '1 day', '-1 day', '1 day 1 hour', '-2 days 90 min' ], zone => 1) },
+	plus_months => sub { return _plus($_[0], [ '1 month', '-1 month', '-1 year', '3 months 1 day' ], zone => 1, days => 4) },
 	rounded => sub {
 		my ($self) = @_;
 		my $digits = int rand 3;
