@@ -56,6 +56,7 @@ OBJS = \
 	src/fdw/ordered_plan.o \
 	src/fdw/ordered_scan.o \
 	src/fdw/ordered_sort.o \
+	src/fdw/ordered_proof.o \
 	src/fdw/ordered_window.o \
 	src/fdw/path.o \
 	src/fdw/plan.o \

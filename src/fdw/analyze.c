@@ -234,20 +234,25 @@ choose_all(const SampleLine *line, int64 run, int *nplaces)
 	return places;
 }
 
-/* One offset at either end of the partitions, as far as there is room. */
+/*
+ * One offset at either end of the partitions, as far as there is room.  They
+ * are taken off the line: no message is to be in the sample twice.
+ */
 static int
-choose_ends(const SampleLine *line, SamplePlace *places, int max)
+choose_ends(SampleLine *line, SamplePlace *places, int max)
 {
 	int nplaces = 0;
 
 	for (int i = 0; i < line->nparts && nplaces + 2 <= max; i++)
 	{
-		KafkaRange all = line->parts[i].range;
+		KafkaRange *all = &line->parts[i].range;
 
 		places[nplaces] = line->parts[i];
-		places[nplaces++].range.end = all.start + 1;
+		places[nplaces++].range.end = ++all->start;
+		if (all->start == all->end)
+			continue;
 		places[nplaces] = line->parts[i];
-		places[nplaces++].range.start = all.end - 1;
+		places[nplaces++].range.start = --all->end;
 	}
 	return nplaces;
 }
@@ -266,7 +271,7 @@ choose_ends(const SampleLine *line, SamplePlace *places, int max)
  * length is a share of it.
  */
 static SamplePlace *
-choose_places(const SampleLine *line, int64 run, int target, int *nplaces)
+choose_places(SampleLine *line, int64 run, int target, int *nplaces)
 {
 	int max_ends = Min(target / 10, MAX_ENDS);
 	int max_runs = Max((target - max_ends) / run, 1);
@@ -279,20 +284,28 @@ choose_places(const SampleLine *line, int64 run, int target, int *nplaces)
 
 	for (int i = 0; i < line->nparts; i++)
 	{
-		KafkaRange all = line->parts[i].range;
+		KafkaRange all = line->parts[i].range; /* not read yet */
 		double position = distance * fmod(random + i * GOLDEN_RATIO, 1.0);
 
-		for (; position < all.end - all.start; position += distance)
+		for (; position < all.end - line->parts[i].range.start;
+			 position += distance)
 		{
 			double shift = JITTER * Max(distance - run, 0) *
 						   pg_prng_double(&pg_global_prng_state);
-			int64 start = all.start + (int64) (position + shift);
+			int64 start =
+				line->parts[i].range.start + (int64) (position + shift);
 
-			/* Not cut off at the partition's end, or that would count less. */
+			/*
+			 * Not cut off at the partition's end, or that would count less,
+			 * but where it would overlap the run before it.
+			 */
+			start = Max(Min(start, all.end - run), all.start);
+			if (start >= all.end)
+				break;
 			places[n] = line->parts[i];
-			places[n].range.start = Max(Min(start, all.end - run), all.start);
-			places[n].range.end = Min(places[n].range.start + run, all.end);
-			n++;
+			places[n].range.start = start;
+			places[n].range.end = Min(start + run, all.end);
+			all.start = places[n++].range.end;
 		}
 	}
 

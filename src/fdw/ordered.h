@@ -83,6 +83,19 @@ extern void kafka_ordered_scan_stop(KafkaOrderedScan *ordered);
 extern char *kafka_ordered_describe(const KafkaScanState *scan);
 
 /* ----------------------------------------------------------------
+ * ordered_proof.c
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Asks for the proofs of the parts' ranges, and extends those that have none to
+ * the partition's end; then no range needs one.  The reader is started for it.
+ * Blocks, and raises the reader's errors.
+ */
+extern void kafka_ordered_prove(KafkaReader *reader, KafkaReadPart *parts,
+								int nparts);
+
+/* ----------------------------------------------------------------
  * ordered_window.c
  * ----------------------------------------------------------------
  */

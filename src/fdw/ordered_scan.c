@@ -202,98 +202,6 @@ count_offsets(const KafkaOrderedScan *ordered)
 }
 
 /* ----------------------------------------------------------------
- * Proofs
- * ----------------------------------------------------------------
- */
-
-/*
- * Ranges that end where those of a partition do that need a proof, one offset
- * long: so short, all that is read but for the record that gives the proof.
- */
-static KafkaReadPart *
-build_ends(const KafkaOrderedScan *ordered, int *nends)
-{
-	KafkaReadPart *ends =
-		palloc(sizeof(KafkaReadPart) * Max(ordered->nparts, 1));
-
-	*nends = 0;
-	for (int i = 0; i < ordered->nparts; i++)
-	{
-		const KafkaReadPart *part = &ordered->parts[i];
-		KafkaReadPart *end = &ends[*nends];
-
-		*end = *part;
-		end->nranges = 0;
-		end->ranges = palloc(sizeof(KafkaRange) * part->nranges);
-		end->proofs_ms = palloc(sizeof(int64) * part->nranges);
-		for (int r = 0; r < part->nranges; r++)
-		{
-			if (part->proofs_ms[r] == 0)
-				continue;
-			end->ranges[end->nranges].start = part->ranges[r].end - 1;
-			end->ranges[end->nranges].end = part->ranges[r].end;
-			end->proofs_ms[end->nranges++] = part->proofs_ms[r];
-		}
-		*nends += end->nranges > 0;
-	}
-	return ends;
-}
-
-/*
- * A message that lies in none of the ends is there because the last end before
- * it was not proved: that range goes on to the partition's end.
- */
-static bool
-extend_unproved(KafkaOrderedScan *ordered, const KafkaMessage *message)
-{
-	for (int i = 0; i < ordered->nparts; i++)
-	{
-		KafkaReadPart *part = &ordered->parts[i];
-
-		if (part->partition != message->partition ||
-			strcmp(part->topic, message->topic) != 0)
-			continue;
-		for (int r = part->nranges - 1; r >= 0; r--)
-		{
-			if (part->proofs_ms[r] == 0 ||
-				message->offset < part->ranges[r].end - 1)
-				continue;
-			if (message->offset == part->ranges[r].end - 1)
-				return false;
-			part->ranges[r].end = part->end;
-			part->proofs_ms[r] = 0;
-			part->nranges = r + 1;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Makes all ends of ranges certain. */
-static void
-prove_ends(KafkaOrderedScan *ordered)
-{
-	bool extended = true;
-
-	while (extended)
-	{
-		KafkaMessage message;
-		int nends;
-		KafkaReadPart *ends = build_ends(ordered, &nends);
-
-		if (nends == 0)
-			return;
-		extended = false;
-		kafka_reader_start_parts(ordered->reader, ends, nends);
-		while (!extended && kafka_reader_next(ordered->reader, &message))
-			extended = extend_unproved(ordered, &message);
-	}
-	for (int i = 0; i < ordered->nparts; i++)
-		memset(ordered->parts[i].proofs_ms, 0,
-			   sizeof(int64) * ordered->parts[i].nranges);
-}
-
-/* ----------------------------------------------------------------
  * Windows of offsets, and partitions
  * ----------------------------------------------------------------
  */
@@ -583,11 +491,15 @@ kafka_ordered_scan_start(KafkaOrderedScan *ordered, const KafkaBounds *bounds)
 	ordered->left = KAFKA_RANGE_ALL;
 	ordered->untimed = false;
 	ordered->probe = NULL;
+
+	/* A plan made before the setting was off is to read all as well. */
+	if (!kafka_enable_pushdown)
+		count = PG_INT64_MAX;
 	ordered->width = Min(count, PG_INT64_MAX / 4);
 	ordered->phase = ordered->nparts > 0 ? ORDERED_BETWEEN : ORDERED_DONE;
 	if (ordered->dimension == KAFKA_DIMENSION_OFFSET &&
 		(ordered->descending || ordered->nparts > 1))
-		prove_ends(ordered);
+		kafka_ordered_prove(ordered->reader, ordered->parts, ordered->nparts);
 	if (ordered->dimension == KAFKA_DIMENSION_TIME && ordered->nparts > 0 &&
 		count < count_offsets(ordered) / 2)
 		ordered->probe =

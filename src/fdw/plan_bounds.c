@@ -305,8 +305,8 @@ find_bounds(BoundsMaker *maker, Expr *clause, int dimensions,
 		if (!find_value(maker, lfirst(lc), dimensions, &values[i], &isnull[i]))
 			return false;
 	}
-	kafka_pushdown_evaluate(condition, values, isnull, bounds);
-	return true;
+	return kafka_pushdown_evaluate_within(condition, values, isnull,
+										  MAX_PRODUCT, bounds);
 }
 
 KafkaPlanBounds *

@@ -113,6 +113,15 @@ extern void kafka_pushdown_evaluate(List *condition, const Datum *values,
 									const bool *isnull, KafkaBounds *bounds);
 
 /*
+ * The same, unless it would combine two lists to more than max_boxes boxes: then
+ * false, and *bounds is not set.  1,000 boxes take some milliseconds.
+ */
+extern bool kafka_pushdown_evaluate_within(List *condition,
+										   const Datum *values,
+										   const bool *isnull, int max_boxes,
+										   KafkaBounds *bounds);
+
+/*
  * Describes, for EXPLAIN, what the condition says of one dimension's start or
  * end, or of the partition: for example "ts >= '2026-01-01 ...'".  names[] are
  * the columns' names by dimension, exprs the plan's fdw_exprs, and deparse

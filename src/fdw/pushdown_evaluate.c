@@ -19,8 +19,9 @@
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 
-static void evaluate_condition(List *condition, const Datum *values,
-							   const bool *isnull, KafkaBounds *bounds);
+static bool evaluate_condition(List *condition, const Datum *values,
+							   const bool *isnull, int max_boxes,
+							   KafkaBounds *bounds);
 
 /* Values that are compared with a form: one, or an array's. */
 typedef struct Elements
@@ -314,13 +315,14 @@ evaluate_leaf(const KafkaLeaf *leaf, const Datum *values, const bool *isnull,
 	pfree(elements.values);
 }
 
-static void
+static bool
 evaluate_junction(List *condition, const Datum *values, const bool *isnull,
-				  KafkaBounds *bounds)
+				  int max_boxes, KafkaBounds *bounds)
 {
 	/* not on the stack: some kB for each level of nesting */
 	KafkaBounds *child = palloc(sizeof(KafkaBounds));
 	bool conjunction = kafka_node_kind(condition) == KAFKA_NODE_AND;
+	bool is_done = true;
 	ListCell *lc;
 
 	if (conjunction)
@@ -331,18 +333,24 @@ evaluate_junction(List *condition, const Datum *values, const bool *isnull,
 	{
 		/* two times 128 boxes take near a second */
 		CHECK_FOR_INTERRUPTS();
-		evaluate_condition(lfirst(lc), values, isnull, child);
+		is_done =
+			evaluate_condition(lfirst(lc), values, isnull, max_boxes, child) &&
+			(!conjunction || bounds->nboxes * child->nboxes <= max_boxes);
+		if (!is_done)
+			break;
 		if (conjunction)
 			kafka_bounds_and(bounds, child);
 		else
 			kafka_bounds_or(bounds, child);
 	}
 	pfree(child);
+	return is_done;
 }
 
-static void
+/* False when it would take products of more than max_boxes boxes. */
+static bool
 evaluate_condition(List *condition, const Datum *values, const bool *isnull,
-				   KafkaBounds *bounds)
+				   int max_boxes, KafkaBounds *bounds)
 {
 	KafkaLeaf leaf;
 
@@ -352,24 +360,34 @@ evaluate_condition(List *condition, const Datum *values, const bool *isnull,
 	{
 		case KAFKA_NODE_NOTHING:
 			kafka_bounds_nothing(bounds);
-			break;
+			return true;
 		case KAFKA_NODE_AND:
 		case KAFKA_NODE_OR:
-			evaluate_junction(condition, values, isnull, bounds);
-			break;
+			return evaluate_junction(condition, values, isnull, max_boxes,
+									 bounds);
 		default:
 			leaf = kafka_node_leaf(condition);
 			evaluate_leaf(&leaf, values, isnull, bounds);
-			break;
+			return true;
 	}
+}
+
+bool
+kafka_pushdown_evaluate_within(List *condition, const Datum *values,
+							   const bool *isnull, int max_boxes,
+							   KafkaBounds *bounds)
+{
+	if (condition != NIL)
+		return evaluate_condition(condition, values, isnull, max_boxes,
+								  bounds);
+	kafka_bounds_everything(bounds);
+	return true;
 }
 
 void
 kafka_pushdown_evaluate(List *condition, const Datum *values,
 						const bool *isnull, KafkaBounds *bounds)
 {
-	if (condition == NIL)
-		kafka_bounds_everything(bounds);
-	else
-		evaluate_condition(condition, values, isnull, bounds);
+	(void) kafka_pushdown_evaluate_within(condition, values, isnull,
+										  PG_INT32_MAX, bounds);
 }

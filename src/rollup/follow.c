@@ -45,11 +45,15 @@
 #define MIN_PAUSE_MS 1000
 #define MAX_PAUSE_MS 30000
 
-/* What a try may take, as a part of the pause before it. */
-#define PAUSE_SHARE 8
-
 /* What a turn may take before others have theirs. */
 #define TURN_MS 300
+
+/*
+ * What a try of a slow lane may take: what a batch of FAST_FACTOR times the
+ * rows of one that took half a turn takes, or this part of the pause before it.
+ */
+#define TRY_MS (2 * TURN_MS)
+#define PAUSE_SHARE 32
 
 /*
  * Batches of a lane that is slow: what was far too much is divided, what fitted
@@ -249,7 +253,7 @@ slow_down(const Follow *follow, KafkaLane *lane)
 	if (rows > 1)
 		lane->max_rows = Max(rows / SLOW_DIVISOR, 1);
 	pause_lane(follow, lane);
-	lane->budget_ms = Max(KAFKA_LANE_BUDGET_MS, lane->pause_ms / PAUSE_SHARE);
+	lane->budget_ms = Max(TRY_MS, lane->pause_ms / PAUSE_SHARE);
 }
 
 /* Says when the lane is due next; false where it is not any more. */

@@ -4,16 +4,22 @@
 #
 # The hour is compressed: as many commits and messages as one of 1,000 messages
 # a second with a commit each second, ten times as fast.
+#
+# The same once more beside a rollup that fails and one that sleeps, whose process
+# it shares: that is to change nothing for the others.
 # shellcheck shell=bash
 
 PACED_PARTITIONS=4
 PACED_RATE=1000
 PACED_SECONDS=60
+BESIDE_INTERVAL='100 ms'
 SOAK_FACTOR=10
 SOAK_SECONDS=${KAFKA_FDW_BENCH_SOAK_S:-360}
 
 GOAL_MEDIAN=1000ms
 GOAL_P99=2000ms
+# Others that do not get on
+GOAL_BESIDE=1.1
 # Of the hour: WAL of one update of each group met a commit, and tables that are
 # vacuumed in time.
 GOAL_SOAK_WAL_MB=1000
@@ -42,8 +48,8 @@ count_wal()
 	run_sql -c "SELECT round((pg_current_wal_insert_lsn() - '$1'::pg_lsn) / 1048576.0, 1)"
 }
 
-# follow_for NAME RATE SECONDS INTERVAL: follows while messages are sent, until
-# all are seen
+# follow_for NAME RATE SECONDS INTERVAL [BESIDE]: follows while messages are sent,
+# until all are seen; BESIDE makes other rollups, which do not get on
 follow_for()
 {
 	local name=$1 rate=$2 seconds=$3 interval=$4 expected=$(($2 * $3)) topic=paced_$1 start_us runner wal
@@ -53,12 +59,17 @@ follow_for()
 	produce_paced "$paced_brokers" "$topic" $PACED_PARTITIONS 1 0 >/dev/null
 	paced_sql -v brokers="$paced_brokers" -v topic="$topic" -v interval="$interval" \
 		<"$here/follow.sql" >/dev/null
+	[ -z "${5:-}" ] || paced_sql -v interval="$interval" <"$here/$5" >/dev/null
 	wal=$(run_sql -c 'SELECT pg_current_wal_insert_lsn()')
-	paced_sql -c "CALL kafka.run_rollups(follow => true, max_time => '$((seconds + 10)) s')" &
+	paced_sql -c "CALL kafka.run_rollups(follow => true, max_time => '$((seconds + 10)) s')" \
+		2>"$work/paced.$name.errors" &
 	runner=$!
 	produce_paced "$paced_brokers" "$topic" $PACED_PARTITIONS "$rate" "$seconds" >"$work/paced.$name" &
 	paced_sql -c "CALL watch_arrivals($expected, now() + '$((seconds + 60)) s')"
-	wait "$runner"
+	if ! wait "$runner" && [ -z "${5:-}" ]; then
+		cat "$work/paced.$name.errors" >&2
+		return 1
+	fi
 	wait
 	count_wal "$wal" >"$work/paced.$name.wal"
 	check "follow $name" "$(paced_sql -F ' ' -c 'SELECT sum(messages), sum(total) FROM arrived')" \
@@ -71,17 +82,27 @@ follow_for()
 		FROM seen' >"$work/paced.$name.xmin"
 }
 
-round_follow()
+# note_latency NAME TIMES: of the round NAME
+note_latency()
 {
 	local median p99 max
 
+	read -r median p99 max <"$work/paced.$1.latency"
+	echo "$median" >>"$work/times/$2.median"
+	echo "$p99" >>"$work/times/$2.p99"
+	echo "$max" >>"$work/times/$2.max"
+}
+
+round_follow()
+{
 	follow_round=$((follow_round + 1))
 	follow_for "second$follow_round" $PACED_RATE $PACED_SECONDS '1 s'
-	read -r median p99 max <"$work/paced.second$follow_round.latency"
-	echo "$median" >>"$work/times/follow.median"
-	echo "$p99" >>"$work/times/follow.p99"
-	echo "$max" >>"$work/times/follow.max"
+	note_latency "second$follow_round" follow
 	cat "$work/paced.second$follow_round.xmin" >>"$work/times/follow.xmin"
+	follow_for "alone$follow_round" $PACED_RATE $PACED_SECONDS "$BESIDE_INTERVAL"
+	note_latency "alone$follow_round" alone
+	follow_for "beside$follow_round" $PACED_RATE $PACED_SECONDS "$BESIDE_INTERVAL" follow_beside.sql
+	note_latency "beside$follow_round" beside
 	[ "$follow_round" -eq 1 ] || return 0
 	follow_for soak $((PACED_RATE * SOAK_FACTOR)) "$SOAK_SECONDS" "$((1000 / SOAK_FACTOR)) ms"
 	# before and after the rows are written anew
@@ -102,6 +123,10 @@ print_follow()
 	print_line 'sent to seen, median' - "$(median_of follow.median)" 1000 $GOAL_MEDIAN
 	print_line 'sent to seen, 99 %' - "$(median_of follow.p99)" 1000 $GOAL_P99
 	print_line 'sent to seen, longest' - "$(median_of follow.max)" 1000 -
+	print_heading 'following, beside two that do not get on' ms alone
+	print_line 'sent to seen, median' - "$(median_of beside.median)" "$(median_of alone.median)" $GOAL_BESIDE
+	print_line 'sent to seen, 99 %' - "$(median_of beside.p99)" "$(median_of alone.p99)" -
+	print_line 'sent to seen, longest' - "$(median_of beside.max)" "$(median_of alone.max)" -
 	print_number 'looks at the run that found an xmin' - "$(median_of follow.xmin)" '%' -
 	print_number "$commits commits: WAL" - "$(cat "$work/paced.soak.wal")" MB $GOAL_SOAK_WAL_MB
 	print_number "$commits commits: table, indexes" - "$size" MB -

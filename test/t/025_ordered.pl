@@ -206,8 +206,36 @@ for my $case ([ 'max(ts) FROM big', $window ], [ 'max(o) FROM big', 4 ], [ 'max(
 }
 is(messages_read($node, 'SELECT * FROM big ORDER BY ts DESC LIMIT 10', 'kafka_fdw.enable_pushdown' => 'off'),
 	$BIG, 'all is read with pushdown off');
+for my $order ('ts DESC', 'o DESC')
+{
+	my $prepared = KafkaFdw::Session->new($node);
+
+	$prepared->value($_) for 'SET plan_cache_mode = force_generic_plan', "PREPARE newest AS SELECT * FROM big ORDER BY $order LIMIT 10",
+	  'EXPLAIN EXECUTE newest', 'SET kafka_fdw.enable_pushdown = off';
+	like($prepared->value('EXPLAIN (ANALYZE, FORMAT json) EXECUTE newest'), qr/"Messages Read": $BIG,/,
+		"also by a plan by $order that was made before");
+	$prepared->quit;
+}
 cmp_ok(messages_read($node, "SELECT * FROM big WHERE v = 'none' ORDER BY ts DESC LIMIT 1"),
 	'<=', 3 * $BIG, 'a filter that lets nothing through reads all a few times');
+
+#
+# Two windows by the broker's own times, whose ends the records there prove: what
+# lies between them and after them is not read.
+#
+$broker->feed("create-topic stamped message.timestamp.type=LogAppendTime\n");
+create_table($node, 'stamped', 'k', $columns, topic => 'stamped', format => 'raw');
+for my $batch (0 .. 4)
+{
+	$broker->feed("generate stamped count=1000 value=v{n}\n");
+}
+my @starts = split /\n/, $node->safe_psql('postgres', 'SELECT min(ts) FROM stamped GROUP BY o / 1000 ORDER BY 1');
+my $windows = "(ts >= '$starts[0]' AND ts < '$starts[1]') OR (ts >= '$starts[2]' AND ts < '$starts[3]')";
+
+cmp_ok(messages_read($node, "SELECT * FROM stamped WHERE $windows ORDER BY o DESC LIMIT 5", enable_sort => 'off'),
+	'<=', 20, 'two windows that are proved, by offset, from the end');
+is($node->safe_psql('postgres', "SELECT string_agg(o::text, ' ') FROM (SELECT o FROM stamped WHERE $windows ORDER BY o DESC LIMIT 3) AS q"),
+	'2999 2998 2997', 'has its last');
 
 #
 # A cursor: what has been read is given while the broker is silent.

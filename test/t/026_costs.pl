@@ -489,7 +489,9 @@ my @queries = (
 	"SELECT * FROM wide WHERE ts >= '2026-01-01 00:00:10' AND ts < '2026-01-01 00:00:20'",
 	'SELECT * FROM wide WHERE p IN (' . join(', ', map { $_ * 2 } 0 .. 99) . ')',
 	"SELECT * FROM thousand AS outer_rows JOIN wide AS k ON k.ts >= outer_rows.t AND k.ts < outer_rows.t + interval '10 s'",
-	'SELECT * FROM wide WHERE ' . join(' OR ', map { "(p = $_ AND o > $_)" } 0 .. 19));
+	'SELECT * FROM wide WHERE ' . join(' OR ', map { "(p = $_ AND o > $_)" } 0 .. 19),
+	"SELECT * FROM wide WHERE (p = ANY ('{" . join(',', map { $_ * 2 } 0 .. 99) . "}') AND o = ANY ('{"
+	  . join(',', map { $_ * 3 } 0 .. 99) . "}')) OR ts > now()");
 for my $session ($offline, $offline_seen)
 {
 	for my $query (@queries)
