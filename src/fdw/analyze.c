@@ -284,28 +284,27 @@ choose_places(SampleLine *line, int64 run, int target, int *nplaces)
 
 	for (int i = 0; i < line->nparts; i++)
 	{
-		KafkaRange all = line->parts[i].range; /* not read yet */
+		KafkaRange all = line->parts[i].range;
+		int64 read_to = all.start;
 		double position = distance * fmod(random + i * GOLDEN_RATIO, 1.0);
 
-		for (; position < all.end - line->parts[i].range.start;
-			 position += distance)
+		for (; position < all.end - all.start; position += distance)
 		{
 			double shift = JITTER * Max(distance - run, 0) *
 						   pg_prng_double(&pg_global_prng_state);
-			int64 start =
-				line->parts[i].range.start + (int64) (position + shift);
+			int64 start = all.start + (int64) (position + shift);
 
 			/*
 			 * Not cut off at the partition's end, or that would count less,
 			 * but where it would overlap the run before it.
 			 */
-			start = Max(Min(start, all.end - run), all.start);
+			start = Max(Min(start, all.end - run), read_to);
 			if (start >= all.end)
 				break;
 			places[n] = line->parts[i];
 			places[n].range.start = start;
 			places[n].range.end = Min(start + run, all.end);
-			all.start = places[n++].range.end;
+			read_to = places[n++].range.end;
 		}
 	}
 

@@ -280,8 +280,7 @@ kafkaGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	table_close(rel, NoLock);
 
 	order = kafka_ordered_build(root, best_path, &exprs);
-	if (texts != NIL)
-		exprs = lappend(exprs, texts);
+	exprs = kafka_pushdown_add_texts(exprs, texts);
 
 	/* In the order of KafkaScanPrivate. */
 	private = list_make5(condition, columns.attnums,

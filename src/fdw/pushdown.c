@@ -420,6 +420,12 @@ kafka_pushdown_build_for_plan(const KafkaPushdownColumns *columns,
 }
 
 List *
+kafka_pushdown_add_texts(List *exprs, List *texts)
+{
+	return texts == NIL ? exprs : lappend(exprs, texts);
+}
+
+List *
 kafka_pushdown_values(List *exprs)
 {
 	if (exprs == NIL || !IsA(llast(exprs), List))

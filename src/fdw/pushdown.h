@@ -71,13 +71,14 @@ extern List *kafka_pushdown_build(const KafkaPushdownColumns *columns,
 /*
  * The same for a plan, with what EXPLAIN needs: *texts is a List of the
  * columns' forms as the query has them, or NIL.  So that their columns are
- * resolved with the plan, the caller puts that List into fdw_exprs, as the
- * very last member, unless it is NIL.  kafka_pushdown_values gives the members
- * before it, the values that kafka_pushdown_evaluate is to be given.
+ * resolved with the plan, kafka_pushdown_add_texts makes them a part of
+ * fdw_exprs, when nothing else is to be appended.  kafka_pushdown_values gives
+ * the others, the values that kafka_pushdown_evaluate is to be given.
  */
 extern List *kafka_pushdown_build_for_plan(const KafkaPushdownColumns *columns,
 										   List *clauses, List **exprs,
 										   List **texts);
+extern List *kafka_pushdown_add_texts(List *exprs, List *texts);
 extern List *kafka_pushdown_values(List *exprs);
 
 /* Could this one clause bound anything?  For the choice of join clauses. */

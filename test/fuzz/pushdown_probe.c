@@ -247,8 +247,7 @@ probeGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 		kafka_pushdown_build_for_plan(&columns,
 									  restore_not(foreigntableid, clauses),
 									  &exprs, &texts);
-	if (texts != NIL)
-		exprs = lappend(exprs, texts);
+	exprs = kafka_pushdown_add_texts(exprs, texts);
 	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
 		names = lappend(names, makeString(columns.attnum[d] == 0
 											  ? pstrdup("")
