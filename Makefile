@@ -136,6 +136,7 @@ OBJS = \
 	src/rollup/schedule.o \
 	src/rollup/seek.o \
 	src/rollup/shadow.o \
+	src/rollup/slow.o \
 	src/rollup/states.o \
 	src/rollup/step.o \
 	src/rollup/store.o \

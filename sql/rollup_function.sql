@@ -81,7 +81,7 @@ CREATE FUNCTION kafka.seek_rollup(
   accept_loss boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_seek_rollup_time'
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION kafka.seek_rollup(text, timestamptz, boolean) IS
 'moves all positions of a rollup to the first message that is not older than the time, or to the end where there is none (infinity is the end, -infinity the beginning), and lets a halted or paused rollup run again. Leaving out messages and reading some a second time make the rollup''s numbers wrong, and are refused without accept_loss';
@@ -92,7 +92,7 @@ CREATE FUNCTION kafka.seek_rollup(
   accept_loss boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_seek_rollup_offsets'
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION kafka.seek_rollup(text, jsonb, boolean) IS
 'moves those positions of a rollup that offsets names, {"0": 100}, or {"topic": {"0": 100}} for a table with several topics; instead of a number "earliest" and "latest" are possible. Otherwise like kafka.seek_rollup(text, timestamptz, boolean)';
@@ -104,7 +104,7 @@ CREATE FUNCTION kafka.seek_rollup(
   accept_loss boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_seek_rollup_text'
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION kafka.seek_rollup(text, text, boolean) IS
 'kafka.seek_rollup(text, jsonb, boolean) for a text that begins with a brace, such as ''{"0": "earliest"}'', else kafka.seek_rollup(text, timestamptz, boolean)';

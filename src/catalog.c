@@ -313,3 +313,12 @@ kafka_catalog_execute(const char *sql, int nargs, const Oid *types,
 		pfree(null_flags);
 	return processed;
 }
+
+void
+kafka_catalog_check_not_null(FunctionCallInfo fcinfo, int number,
+							 const char *name)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"%s\" must not be null", name)));
+}

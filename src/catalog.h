@@ -17,6 +17,14 @@
 #define KAFKA_CATALOG_H
 
 #include "executor/spi.h"
+#include "fmgr.h"
+
+/*
+ * Raises an error when an argument of one of the schema's functions is null, for
+ * those to which a null is more likely a mistake than a reason to do nothing.
+ */
+extern void kafka_catalog_check_not_null(FunctionCallInfo fcinfo, int number,
+										 const char *name);
 
 /*
  * Runs one fixed statement on the extension's own tables, as the extension's

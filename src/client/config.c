@@ -31,6 +31,9 @@
 #define SEEK_FETCH_BYTES (64 * 1024)
 #define SCAN_FETCH_BYTES (256 * 1024)
 
+/* The least there is: with any message queued no further answer is asked for. */
+#define ONE_ANSWER_QUEUE_BYTES 1024
+
 /*
  * What a message costs while it waits, beside its bytes, and what one more
  * active partition costs beside its share of the queue.
@@ -155,7 +158,7 @@ kafka_config_buffering(int64 memory_limit_bytes, KafkaPurpose purpose)
 	result.fetch_bytes =
 		Min(scan ? SCAN_FETCH_BYTES : SEEK_FETCH_BYTES, result.answer_bytes);
 	result.one_answer = !scan;
-	result.queue_bytes = scan ? quarter : 1024;
+	result.queue_bytes = scan ? quarter : ONE_ANSWER_QUEUE_BYTES;
 	result.queue_messages =
 		Max(Min(quarter / MESSAGE_OVERHEAD_BYTES, 100000), 1000);
 	result.max_active_parts =

@@ -35,29 +35,14 @@ add_scan_path(PlannerInfo *root, RelOptInfo *baserel, ParamPathInfo *param)
 											  outer, NULL, NIL));
 }
 
-/* Is this equivalence member one of the columns that can be bounded? */
+/* Is this equivalence member, which is the relation's own, one to be bounded? */
 static bool
-is_bounded_column(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
-				  EquivalenceMember *em, void *arg)
+is_form(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
+		EquivalenceMember *em, void *arg)
 {
-	KafkaPlanState *state = rel->fdw_private;
-	Var *var = (Var *) em->em_expr;
+	const KafkaPlanState *state = rel->fdw_private;
 
-	while (IsA(var, RelabelType))
-		var = (Var *) ((RelabelType *) var)->arg;
-	if (!IsA(var, Var) || var->varno != rel->relid)
-		return false;
-	for (int d = 0; d < KAFKA_DIMENSION_COUNT; d++)
-	{
-		if (state->columns.attnum[d] == var->varattno && var->varattno > 0)
-			return true;
-	}
-	for (int i = 0; i < state->columns.nskewed; i++)
-	{
-		if (state->columns.skewed[i].attnum == var->varattno)
-			return true;
-	}
-	return false;
+	return kafka_pushdown_is_form(&state->columns, em->em_expr);
 }
 
 /*
@@ -75,10 +60,9 @@ collect_outer_relids(PlannerInfo *root, RelOptInfo *baserel)
 	if (state->tail != NULL)
 		return NIL;
 	if (baserel->has_eclass_joins)
-		clauses =
-			list_concat(clauses, generate_implied_equalities_for_column(
-									 root, baserel, is_bounded_column, NULL,
-									 baserel->lateral_referencers));
+		clauses = list_concat(clauses, generate_implied_equalities_for_column(
+										   root, baserel, is_form, NULL,
+										   baserel->lateral_referencers));
 	foreach(lc, clauses)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);

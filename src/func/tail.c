@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -442,9 +443,7 @@ put_results(TailState *tail, Tuplesortstate *newest, ReturnSetInfo *rsinfo,
 static int64
 get_count(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("number of messages must not be null")));
+	kafka_catalog_check_not_null(fcinfo, 1, "n");
 	if (PG_GETARG_INT32(1) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -501,9 +500,7 @@ kafka_tail_jsonb(PG_FUNCTION_ARGS)
 	int64 count = get_count(fcinfo);
 	KafkaFuncTable *func;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("table must not be null")));
+	kafka_catalog_check_not_null(fcinfo, 0, "table");
 	func =
 		kafka_func_open(fcinfo, PG_GETARG_OID(0), MAT_SRF_USE_EXPECTED_DESC);
 	run_tail(fcinfo, func, count, true);

@@ -32,13 +32,6 @@ KAFKA_SQL_FUNCTION(kafka_alter_rollup);
 KAFKA_SQL_FUNCTION(kafka_drop_rollup);
 KAFKA_SQL_FUNCTION(kafka_take_over);
 
-static void
-report_null(const char *argument)
-{
-	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					errmsg("argument \"%s\" must not be null", argument)));
-}
-
 /* ----------------------------------------------------------------
  * kafka.alter_rollup
  * ----------------------------------------------------------------
@@ -164,8 +157,7 @@ kafka_alter_rollup(PG_FUNCTION_ARGS)
 	const char *schedule = NULL;
 	KafkaRollup *rollup;
 
-	if (PG_ARGISNULL(0))
-		report_null("name");
+	kafka_catalog_check_not_null(fcinfo, 0, "name");
 	kafka_rollup_check_writable("kafka.alter_rollup()");
 	if (!PG_ARGISNULL(2))
 		schedule = text_to_cstring(PG_GETARG_TEXT_PP(2));
@@ -253,8 +245,7 @@ kafka_drop_rollup(PG_FUNCTION_ARGS)
 	char *name;
 	Datum value;
 
-	if (PG_ARGISNULL(0))
-		report_null("name");
+	kafka_catalog_check_not_null(fcinfo, 0, "name");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	kafka_rollup_check_writable("kafka.drop_rollup()");
 

@@ -66,15 +66,6 @@ typedef struct NewRollup
  * ----------------------------------------------------------------
  */
 
-static void
-check_argument(FunctionCallInfo fcinfo, CreateArgument argument,
-			   const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("%s of a rollup must not be null", name)));
-}
-
 static char *
 get_text(FunctionCallInfo fcinfo, CreateArgument argument)
 {
@@ -356,8 +347,8 @@ kafka_create_rollup(PG_FUNCTION_ARGS)
 	KafkaPositions *positions;
 	int32 rollup_id;
 
-	check_argument(fcinfo, ARGUMENT_NAME, "name");
-	check_argument(fcinfo, ARGUMENT_QUERY, "query");
+	kafka_catalog_check_not_null(fcinfo, ARGUMENT_NAME, "name");
+	kafka_catalog_check_not_null(fcinfo, ARGUMENT_QUERY, "query");
 	check_start(fcinfo);
 	check_limit(fcinfo, ARGUMENT_LATE_LIMIT, "late_limit");
 	check_limit(fcinfo, ARGUMENT_FUTURE_LIMIT, "future_limit");

@@ -41,6 +41,9 @@ KAFKA_SQL_FUNCTION(kafka_retry_dead_letters);
 #define MAX_CHUNK_LETTERS 1000
 #define MAX_CHUNK_BYTES (16 * 1024 * 1024)
 
+/* A retry that must not take long begins with one; each chunk may be larger. */
+#define CHUNK_FACTOR 4
+
 /* The parameters of the statement that stores letters. */
 enum
 {
@@ -281,8 +284,8 @@ kafka_dead_letters_store(const KafkaRollup *rollup, const KafkaBatch *batch,
 typedef struct Retry
 {
 	const KafkaRollup *rollup;
-	ArrayType *ids; /* NULL for all */
-	bool due_only;
+	KafkaLettersRetry *letters;
+	int chunk_rows;
 	int64 last_id; /* those up to this one have had their turn */
 	KafkaBatch *batch;
 	int64 *batch_ids; /* by entry */
@@ -345,10 +348,10 @@ read_letters(Retry *retry, int max_rows)
 
 	values[0] = Int32GetDatum(retry->rollup->rollup_id);
 	values[1] = Int64GetDatum(retry->last_id);
-	values[2] = PointerGetDatum(retry->ids);
-	nulls[2] = retry->ids == NULL;
-	values[3] = BoolGetDatum(retry->due_only);
-	values[4] = Int64GetDatum(Min(max_rows, MAX_CHUNK_LETTERS));
+	values[2] = PointerGetDatum(retry->letters->ids);
+	nulls[2] = retry->letters->ids == NULL;
+	values[3] = BoolGetDatum(retry->letters->due_only);
+	values[4] = Int64GetDatum(Min(max_rows, retry->chunk_rows));
 	values[5] = Int64GetDatum(MAX_CHUNK_BYTES);
 	count = kafka_evaluation_execute_by_index(
 		"SELECT c.id, c.topic, c.kafka_partition::bigint, c.kafka_offset, "
@@ -471,7 +474,7 @@ mark_failed(Retry *retry, const KafkaApplyResult *result)
 
 /* Tries the letters in the batch. */
 static void
-retry_batch(Retry *retry, int64 *loaded, int64 *failed)
+retry_batch(Retry *retry)
 {
 	KafkaApplyTask task = kafka_apply_task_of_rollup(retry->rollup);
 	KafkaApplyResult result;
@@ -481,9 +484,9 @@ retry_batch(Retry *retry, int64 *loaded, int64 *failed)
 	task.ignores_time = true;
 	task.refuses_pruned = true;
 	result = kafka_apply_run(&task, retry->batch, NULL);
-	*loaded += mark_done(retry);
+	retry->letters->loaded += mark_done(retry);
 	nfailed = mark_failed(retry, &result);
-	*failed += nfailed;
+	retry->letters->failed += nfailed;
 	retry->run.messages += retry->batch->nentries;
 	retry->run.bytes += retry->batch->bytes;
 	retry->run.rows_selected += result.rows_selected;
@@ -492,11 +495,30 @@ retry_batch(Retry *retry, int64 *loaded, int64 *failed)
 	retry->run.dead_letters += nfailed;
 }
 
-void
-kafka_dead_letters_retry(const KafkaRollup *rollup, ArrayType *ids,
-						 bool due_only, int max_rows, int64 *loaded,
-						 int64 *failed)
+/*
+ * Is it time to leave the rest?  If not, as many are tried together as there is
+ * time for, by what those before have taken.
+ */
+static bool
+is_over(Retry *retry)
 {
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = retry->letters->until;
+	int64 taken_us = Max(now - retry->run.started_at, 1);
+	double rows = retry->chunk_rows * (double) CHUNK_FACTOR;
+
+	if (until != 0)
+		rows =
+			Min(rows, (double) retry->run.messages * (until - now) / taken_us);
+	retry->chunk_rows = (int) Max(Min(rows, MAX_CHUNK_LETTERS), 1);
+	retry->letters->was_ended = until != 0 && now >= until;
+	return retry->letters->was_ended;
+}
+
+void
+kafka_dead_letters_retry(const KafkaRollup *rollup, KafkaLettersRetry *letters)
+{
+	int max_rows = letters->max_rows;
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "Kafka dead letters",
 							  ALLOCSET_DEFAULT_SIZES);
@@ -505,23 +527,27 @@ kafka_dead_letters_retry(const KafkaRollup *rollup, ArrayType *ids,
 							  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Retry retry = {.rollup = rollup,
-				   .ids = ids,
-				   .due_only = due_only,
+				   .letters = letters,
+				   .chunk_rows = letters->until == 0 ? MAX_CHUNK_LETTERS : 1,
 				   .last_id = -1,
 				   .batch = kafka_batch_create(rollup->source),
 				   .run = {.event = "retry",
 						   .started_at = GetCurrentTimestamp()}};
 
-	*loaded = 0;
-	*failed = 0;
+	letters->loaded = 0;
+	letters->failed = 0;
+	letters->was_ended = false;
 	MemoryContextSwitchTo(chunk_context);
 	while (max_rows > 0 && read_letters(&retry, max_rows))
 	{
 		CHECK_FOR_INTERRUPTS();
 		max_rows -= retry.batch->nentries;
-		retry_batch(&retry, loaded, failed);
+		retry_batch(&retry);
 		MemoryContextReset(chunk_context);
+		if (is_over(&retry))
+			break;
 	}
+	letters->was_ended = letters->was_ended || max_rows <= 0;
 	if (retry.run.messages > 0)
 		kafka_rollup_log_run(rollup, &retry.run);
 	MemoryContextSwitchTo(caller);
@@ -587,17 +613,16 @@ Datum
 kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ArrayType *ids = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
+	KafkaLettersRetry letters = {.ids = PG_ARGISNULL(1)
+											? NULL
+											: PG_GETARG_ARRAYTYPE_P(1),
+								 .max_rows = PG_INT32_MAX};
 	bool nulls[2] = {false, false};
 	Datum values[2];
 	KafkaRollup *rollup;
-	int64 loaded;
-	int64 failed;
 	char *name;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("name of the rollup is null")));
+	kafka_catalog_check_not_null(fcinfo, 0, "name");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
 	kafka_rollup_check_writable("kafka.retry_dead_letters()");
@@ -605,11 +630,10 @@ kafka_retry_dead_letters(PG_FUNCTION_ARGS)
 	kafka_rollup_check_enabled();
 	rollup = kafka_rollup_get_locked(name, false);
 	kafka_rollup_check_parts(rollup);
-	kafka_dead_letters_retry(rollup, ids, false, PG_INT32_MAX, &loaded,
-							 &failed);
+	kafka_dead_letters_retry(rollup, &letters);
 	SPI_finish();
-	values[0] = Int64GetDatum(loaded);
-	values[1] = Int64GetDatum(failed);
+	values[0] = Int64GetDatum(letters.loaded);
+	values[1] = Int64GetDatum(letters.failed);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }

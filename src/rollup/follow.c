@@ -9,10 +9,9 @@
  * A lane that has failed is due after a pause, which grows.
  *
  * A turn ends when somebody else is due, and at once where nothing is left to
- * be read; a lane that has more to read is due at once again.  One for which
- * the others could not wait goes on alone, with batches so small that they fit
- * into a turn; each time that one is too large, or it waits for something, it
- * pauses for longer, so that most of the time is the others'.
+ * be read; a lane that has more to read is due at once again.  Lanes for which
+ * the others could not wait have their turns when these leave time for it; see
+ * slow.c.
  *
  * Between the turns the backend holds no snapshot, no transaction id and no
  * lock.
@@ -38,6 +37,9 @@
 /* A lane is prepared anew, which retries dead letters, this often. */
 #define PREPARE_INTERVAL_MS 10000
 
+/* So it is this often, when there were more letters than it has time for. */
+#define RETRY_INTERVAL_MS 1000
+
 /* What a rollup does not keep is removed this often. */
 #define PRUNE_INTERVAL_MS 60000
 
@@ -47,20 +49,6 @@
 
 /* What a turn may take before others have theirs. */
 #define TURN_MS 300
-
-/*
- * What a try of a slow lane may take: what a batch of FAST_FACTOR times the
- * rows of one that took half a turn takes, or this part of the pause before it.
- */
-#define TRY_MS (2 * TURN_MS)
-#define PAUSE_SHARE 32
-
-/*
- * Batches of a lane that is slow: what was far too much is divided, what fitted
- * multiplied.  The fewer tries, the less the others wait.
- */
-#define SLOW_DIVISOR 8
-#define FAST_FACTOR 4
 
 /* All that is followed. */
 typedef struct Follow
@@ -177,34 +165,6 @@ list_rollups(Follow *follow)
  * ----------------------------------------------------------------
  */
 
-/*
- * A batch that fitted into a turn may be larger next time; and be the others'
- * again, once it may be as large as theirs.  One that did not quite is made to.
- */
-static void
-adjust_rows(KafkaLane *lane)
-{
-	int64 took_ms = lane->last_ms;
-
-	if (took_ms < 0)
-		return; /* there was none in this turn */
-	lane->last_ms = -1;
-	if (took_ms > TURN_MS)
-		lane->max_rows =
-			Max((int64) ((double) lane->max_rows * TURN_MS / took_ms), 1);
-	if (took_ms >= TURN_MS / 2)
-		return;
-	if (lane->max_rows < lane->run->max_rows / FAST_FACTOR)
-	{
-		lane->max_rows *= FAST_FACTOR;
-		return;
-	}
-	lane->max_rows = lane->run->max_rows;
-	lane->last_ms = took_ms;
-	lane->is_slow = false;
-	lane->state = KAFKA_LANE_CLEARED;
-}
-
 static void
 end_done(const Follow *follow, KafkaLane *lane)
 {
@@ -232,28 +192,21 @@ end_done(const Follow *follow, KafkaLane *lane)
 		lane->is_alone = false;
 		lane->state = KAFKA_LANE_CLEARED;
 	}
-	if (lane->is_slow)
-		adjust_rows(lane);
+	if (lane->is_slow && kafka_slow_end(follow->lanes, lane))
+		lane->state = KAFKA_LANE_CLEARED;
 }
 
-/*
- * It goes on with less than what was too much.  When that cannot be less, or was
- * not a batch, it waits for something, or needs longer: it may take a part of
- * the pauses, so that the others have most of the time.
- */
+/* One that has got on before is tried again first without a pause. */
 static void
-slow_down(const Follow *follow, KafkaLane *lane)
+end_slow(const Follow *follow, KafkaLane *lane)
 {
-	int64 rows = lane->slow_rows;
-
-	lane->slow_rows = 0;
-	lane->is_slow = true;
-	lane->is_stuck = rows <= 1;
-	lane->last_ms = -1;
-	if (rows > 1)
-		lane->max_rows = Max(rows / SLOW_DIVISOR, 1);
-	pause_lane(follow, lane);
-	lane->budget_ms = Max(TRY_MS, lane->pause_ms / PAUSE_SHARE);
+	if (!kafka_slow_note(lane))
+	{
+		pause_lane(follow, lane);
+		return;
+	}
+	lane->due = GetCurrentTimestamp();
+	lane->state = KAFKA_LANE_NEW;
 }
 
 /* Says when the lane is due next; false where it is not any more. */
@@ -272,7 +225,7 @@ end_lane(const Follow *follow, KafkaLane *lane)
 			pause_lane(follow, lane);
 			return true;
 		case KAFKA_LANE_SLOW:
-			slow_down(follow, lane);
+			end_slow(follow, lane);
 			return true;
 		case KAFKA_LANE_BUSY:
 			lane->due = find_moment(follow, lane, now);
@@ -355,7 +308,10 @@ drop_groups(Follow *follow)
 	}
 }
 
-/* The lanes that are due; *next is when the first of the others is. */
+/*
+ * The lanes that are due and not slow; *next is when the first of the others
+ * is.
+ */
 static List *
 list_due(const Follow *follow, TimestampTz *next)
 {
@@ -370,6 +326,8 @@ list_due(const Follow *follow, TimestampTz *next)
 	{
 		KafkaLane *lane = lfirst(cell);
 
+		if (lane->is_slow)
+			continue;
 		if (lane->due <= now)
 			due = lappend(due, lane);
 		else
@@ -387,7 +345,8 @@ prepare_lanes(List *lanes)
 	{
 		KafkaLane *lane = lfirst(cell);
 
-		if (is_past(lane->prepared_at, PREPARE_INTERVAL_MS))
+		if (is_past(lane->prepared_at, lane->must_retry ? RETRY_INTERVAL_MS
+														: PREPARE_INTERVAL_MS))
 			lane->state = KAFKA_LANE_NEW;
 		if (lane->state == KAFKA_LANE_NEW)
 			lane->prepared_at = GetCurrentTimestamp();
@@ -409,11 +368,23 @@ has_failed(List *group)
 	return true;
 }
 
+/* When the first of the lanes is due, or was; DT_NOEND if there are none. */
+static TimestampTz
+get_due(List *lanes)
+{
+	TimestampTz due = DT_NOEND;
+	ListCell *cell;
+
+	foreach(cell, lanes)
+		due = Min(due, ((const KafkaLane *) lfirst(cell))->due);
+	return due;
+}
+
 /*
  * The groups for a round.  Where a broker does not answer, each try takes as
  * long as the server's connect_timeout, and all others wait.  So of those that
- * failed last time there is one in a round, after the others; the rest stay
- * due.
+ * failed last time there is one in a round, after the others: the one that has
+ * been due for longest.  The rest stay due.
  */
 static List *
 choose_groups(List *groups)
@@ -428,34 +399,72 @@ choose_groups(List *groups)
 
 		if (!has_failed(group))
 			chosen = lappend(chosen, group);
-		else if (failed == NIL)
+		else if (failed == NIL || get_due(group) < get_due(failed))
 			failed = group;
 	}
 	return failed == NIL ? chosen : lappend(chosen, failed);
 }
 
+/*
+ * When a turn of lanes that are read together has to end: when others are due,
+ * or one of these that has read all there was.
+ */
+static TimestampTz
+find_end(const Follow *follow, List *group)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz end = TimestampTzPlusMilliseconds(now, TURN_MS);
+	TimestampTz next = Min(follow->deadline,
+						   get_due(list_difference_ptr(follow->lanes, group)));
+
+	if (follow->rollup_id == 0)
+		next = Min(next, follow->list_at);
+	if (list_length(group) > 1)
+		next = Min(next, find_moment(follow, linitial(group), now));
+	return Min(Max(end, next), follow->deadline);
+}
+
+static void
+take_turn(Follow *follow, List *group)
+{
+	const KafkaLane *first = linitial(group);
+
+	kafka_group_run(get_group(follow, first->key), group,
+					find_end(follow, group));
+	end_lanes(follow, group);
+}
+
 /* A turn of each of the groups of lanes that are due. */
 static void
-take_turns(Follow *follow, List *lanes, TimestampTz next)
+take_turns(Follow *follow, List *lanes)
 {
 	List *groups;
+	List *others = NIL;
 	ListCell *cell;
 
 	prepare_lanes(lanes);
 	groups = choose_groups(kafka_lanes_divide(lanes));
-	foreach(cell, groups)
+	foreach(cell, lanes)
 	{
-		List *group = lfirst(cell);
-		const KafkaLane *first = linitial(group);
-		TimestampTz end = follow->deadline;
+		KafkaLane *lane = lfirst(cell);
 
-		if (list_length(group) < follow->run->nlanes)
-			end =
-				Min(end, Max(next,
-							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														 TURN_MS)));
-		kafka_group_run(get_group(follow, first->key), group, end);
+		if (lane->state != KAFKA_LANE_PLACED)
+			others = lappend(others, lane);
 	}
+	end_lanes(follow, others);
+	foreach(cell, groups)
+		take_turn(follow, lfirst(cell));
+}
+
+/* A turn of a slow lane: one batch. */
+static void
+take_slow_turn(Follow *follow, KafkaLane *lane)
+{
+	List *lanes = list_make1(lane);
+
+	prepare_lanes(lanes);
+	if (lane->state == KAFKA_LANE_PLACED)
+		kafka_group_run(get_group(follow, lane->key), lanes, lane->began_at);
 	end_lanes(follow, lanes);
 }
 
@@ -513,6 +522,7 @@ follow_all(Follow *follow)
 	while (GetCurrentTimestamp() < follow->deadline)
 	{
 		TimestampTz next;
+		KafkaLane *slow;
 		List *due;
 
 		if (follow->rollup_id == 0)
@@ -522,8 +532,11 @@ follow_all(Follow *follow)
 		drop_groups(follow);
 		due = list_due(follow, &next);
 		if (due != NIL)
-			take_turns(follow, due, next);
-		else
+			take_turns(follow, due);
+		slow = kafka_slow_begin(follow->lanes, &next);
+		if (slow != NULL)
+			take_slow_turn(follow, slow);
+		if (due == NIL && slow == NULL)
 			wait_until(next);
 		MemoryContextReset(follow->context);
 	}

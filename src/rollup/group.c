@@ -17,7 +17,8 @@
  * as they take themselves, and two seconds at least.  As long as it is not
  * known what a batch takes, two seconds, then four, and so on: so the first of
  * several that wait for a lock, or in a function, takes no more from the others
- * than these.
+ * than these.  While following, others are due soon: there it is 300 ms, once,
+ * but for large batches; see kafka_lane_get_budget.
  *
  * IDENTIFICATION
  *		src/rollup/group.c
@@ -37,8 +38,11 @@
 /* As many times as long as the others. */
 #define BUDGET_FACTOR 8
 
-/* What a batch may take at most while nothing is known of the others. */
-#define MAX_FIRST_BUDGET_MS (4 * KAFKA_LANE_BUDGET_MS)
+/*
+ * What a batch may take at most while nothing is known of the others: so many
+ * times what it may otherwise, in a run that does not follow.
+ */
+#define MAX_FIRST_FACTOR 4
 
 /* A batch that took more memory is not kept from turn to turn. */
 #define KEPT_BATCH_BYTES (8 * 1024 * 1024)
@@ -52,6 +56,8 @@ typedef struct Convoy
 	TimestampTz deadline;
 	bool has_started;
 	bool has_scanned; /* the batch before, in which there was something */
+	int64 stored_ms;  /* what those have taken that have stored the batch */
+	int nstored;      /* how many these are */
 } Convoy;
 
 /* ----------------------------------------------------------------
@@ -298,7 +304,7 @@ find_nearest(const KafkaRollupReader *reader, List *lanes)
 	return nearest;
 }
 
-/* By what a batch took them last; in the order of their ids before. */
+/* By what a batch took them last, those of which that is not known at the end. */
 static int
 compare_speed(const ListCell *a, const ListCell *b)
 {
@@ -306,7 +312,7 @@ compare_speed(const ListCell *a, const ListCell *b)
 	const KafkaLane *y = lfirst(b);
 
 	if (x->last_ms != y->last_ms)
-		return x->last_ms < y->last_ms ? -1 : 1;
+		return (uint64) x->last_ms < (uint64) y->last_ms ? -1 : 1;
 	return (x->rollup_id > y->rollup_id) - (x->rollup_id < y->rollup_id);
 }
 
@@ -339,22 +345,10 @@ form_convoy(KafkaGroup *group, List *lanes)
 static int64
 compute_budget(const Convoy *convoy, const KafkaLane *lane)
 {
-	int64 total_ms = 0;
-	int count = 0;
-	ListCell *cell;
-
-	foreach(cell, convoy->lanes)
-	{
-		const KafkaLane *other = lfirst(cell);
-
-		if (other == lane || other->last_ms < 0)
-			continue;
-		total_ms += other->last_ms;
-		count++;
-	}
-	if (count == 0)
+	if (convoy->nstored == 0)
 		return 0;
-	return Max(KAFKA_LANE_BUDGET_MS, BUDGET_FACTOR * total_ms / count);
+	return Max(kafka_lane_get_budget(lane, convoy->group->batch->nentries),
+			   BUDGET_FACTOR * convoy->stored_ms / convoy->nstored);
 }
 
 /*
@@ -364,14 +358,13 @@ compute_budget(const Convoy *convoy, const KafkaLane *lane)
 static int64
 compute_budget_alone(const Convoy *convoy, const KafkaLane *lane)
 {
+	int64 budget_ms = kafka_lane_get_budget(lane, 0);
 	int64 left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 													convoy->deadline);
 
-	if (lane->run->nlanes <= 1)
-		return 0;
-	if (lane->is_slow)
-		return lane->budget_ms;
-	return Max(KAFKA_LANE_BUDGET_MS, left_ms);
+	if (budget_ms == 0 || lane->is_slow)
+		return budget_ms;
+	return Max(budget_ms, left_ms);
 }
 
 static void
@@ -383,23 +376,34 @@ store(KafkaLane *lane, int64 budget_ms)
 	if (lane->state == KAFKA_LANE_SLOW)
 		lane->slow_rows = lane->group->batch->nentries;
 	if (lane->state == KAFKA_LANE_READING)
+	{
+		lane->slow_rows = 0;
 		lane->last_ms =
 			TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
+	}
 }
 
 /*
  * Stores the batch for all lanes.  A lane that took as long as it might, while
  * nothing was known of the others, is tried again after them, unless it shows
- * then that it was too long.
+ * then that it was too long; while following, where lanes of other groups wait,
+ * once.
  */
 static void
 store_for_all(Convoy *convoy)
 {
 	List *pending = list_copy(convoy->lanes);
-	int64 first_budget_ms = KAFKA_LANE_BUDGET_MS;
+	const KafkaLane *first = linitial(pending);
+	int64 first_budget_ms =
+		kafka_lane_get_budget(first, convoy->group->batch->nentries);
+	int64 max_budget_ms = first->run->follows
+							  ? first_budget_ms
+							  : MAX_FIRST_FACTOR * first_budget_ms;
 
+	convoy->stored_ms = 0;
+	convoy->nstored = 0;
 	list_sort(pending, compare_speed);
-	while (pending != NIL && first_budget_ms <= MAX_FIRST_BUDGET_MS)
+	while (pending != NIL && first_budget_ms <= max_budget_ms)
 	{
 		List *later = NIL;
 		ListCell *cell;
@@ -414,6 +418,11 @@ store_for_all(Convoy *convoy)
 				continue;
 			lane->state = KAFKA_LANE_READING;
 			store(lane, budget_ms > 0 ? budget_ms : first_budget_ms);
+			if (lane->state == KAFKA_LANE_READING)
+			{
+				convoy->stored_ms += lane->last_ms;
+				convoy->nstored++;
+			}
 			if (lane->state == KAFKA_LANE_SLOW && budget_ms == 0)
 				later = lappend(later, lane);
 		}
@@ -496,7 +505,7 @@ join_lanes(KafkaGroup *group)
 
 		while (lane->state == KAFKA_LANE_PLACED)
 			kafka_lane_step(lane, kafka_step_join,
-							lane->run->nlanes > 1 ? KAFKA_LANE_BUDGET_MS : 0);
+							kafka_lane_get_budget(lane, 0));
 	}
 }
 

@@ -269,6 +269,27 @@ kafka_lanes_lock(List *lanes)
  * A step
  * ----------------------------------------------------------------
  */
+
+/*
+ * While following, the budget is that of a full batch: companions that store one
+ * take as long for themselves.
+ */
+int64
+kafka_lane_get_budget(const KafkaLane *lane, int64 rows)
+{
+	const KafkaRun *run = lane->run;
+	double share = Min(rows, run->max_rows) / (double) run->max_rows;
+
+	if (run->nlanes <= 1)
+		return 0;
+	if (lane->is_slow)
+		return lane->budget_ms;
+	if (!run->follows)
+		return KAFKA_LANE_BUDGET_MS;
+	return Max(KAFKA_LANE_FOLLOW_BUDGET_MS,
+			   (int64) (share * KAFKA_LANE_BUDGET_MS));
+}
+
 typedef struct StepWork
 {
 	KafkaLane *lane;

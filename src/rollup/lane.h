@@ -33,6 +33,9 @@
 /* What others wait for one lane at least, before it has to go on alone. */
 #define KAFKA_LANE_BUDGET_MS 2000
 
+/* The same while following, where little is read and others want it soon. */
+#define KAFKA_LANE_FOLLOW_BUDGET_MS 300
+
 typedef enum KafkaLaneState
 {
 	KAFKA_LANE_NEW,     /* nothing has been done */
@@ -77,12 +80,13 @@ typedef struct KafkaLane
 	bool has_read;   /* a batch, whatever became of it */
 	bool is_alone;   /* must not share, since it reads what others do not */
 	bool is_slow;    /* goes on alone, after the others */
-	int64 max_rows;  /* of a batch, when it is slow */
+	int64 max_rows;  /* of a batch, and of letters; fewer when it is slow */
 	int64 budget_ms; /* likewise, what it may take */
 	int64 last_ms;   /* what its last batch took; -1 before */
 	int64 slow_rows; /* of the batch that took too long, 0 for none */
 	int prune_rows;  /* to be removed at a time; 0 before the first */
 	bool must_prune; /* there is more to be removed than was */
+	bool must_retry; /* there may be more dead letters due than were tried */
 
 	/* While following: see follow.c */
 	TimestampTz due;
@@ -91,6 +95,13 @@ typedef struct KafkaLane
 	int64 interval_ms; /* from commit to commit */
 	int64 pause_ms;    /* after the last failure, 0 for none */
 	bool is_stuck;     /* a single message takes longer than it may */
+
+	/* While it is slow: see slow.c */
+	TimestampTz slow_at;  /* when it became so, the last time; 0 for never */
+	TimestampTz began_at; /* its turn */
+	int64 trial_ms;       /* how long it stays so at least */
+	int64 expected_ms;    /* what a turn takes */
+	int64 failed_rows;    /* of the batch that was too much; 0 for none */
 } KafkaLane;
 
 /* ----------------------------------------------------------------
@@ -111,6 +122,12 @@ extern void kafka_lane_destroy(KafkaLane *lane);
  */
 extern void kafka_lane_step(KafkaLane *lane, void (*work)(KafkaLane *lane),
 							int64 budget_ms);
+
+/*
+ * What others wait for a step of the lane that works on so many messages, and
+ * asks no broker; 0 where there are no others.
+ */
+extern int64 kafka_lane_get_budget(const KafkaLane *lane, int64 rows);
 
 /*
  * Locks the lanes of a list in which others of this transaction are going to
@@ -237,6 +254,27 @@ extern List *kafka_lanes_divide(List *lanes);
  */
 extern TimestampTz kafka_run_share_of_time(TimestampTz deadline, int count,
 										   int total);
+
+/* ----------------------------------------------------------------
+ * slow.c: lanes for which others cannot wait, while following
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The slow lane whose turn begins now, of one batch, with its budget; NULL for
+ * none.  *next is lowered to the moment at which there is to be asked again, at
+ * the latest.
+ */
+extern KafkaLane *kafka_slow_begin(List *lanes, TimestampTz *next);
+
+/* A turn went well: chooses its next batch.  Is the lane steady again? */
+extern bool kafka_slow_end(List *lanes, KafkaLane *lane);
+
+/*
+ * A lane, slow already or not, took longer than it may.  True when that may
+ * have been by chance, so that it is to be tried again at once.
+ */
+extern bool kafka_slow_note(KafkaLane *lane);
 
 /* ----------------------------------------------------------------
  * follow.c

@@ -553,9 +553,7 @@ kafka_prune(PG_FUNCTION_ARGS)
 	int64 count;
 	int limit;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("name of the rollup is null")));
+	kafka_catalog_check_not_null(fcinfo, 0, "name");
 	if (max_rows <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("max_rows must be greater than zero")));

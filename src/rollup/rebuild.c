@@ -538,9 +538,7 @@ begin_rebuild(FunctionCallInfo fcinfo)
 	Rebuild *rebuild = palloc0(sizeof(Rebuild));
 	KafkaRollup *rollup;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("\"%s\" must not be null", "name")));
+	kafka_catalog_check_not_null(fcinfo, 0, "name");
 	rebuild->context = context;
 	rebuild->rows_context =
 		AllocSetContextCreate(context, "Kafka rollups", ALLOCSET_SMALL_SIZES);

@@ -556,15 +556,22 @@ extern void kafka_dead_letters_leave_to_topic(const KafkaRollup *rollup,
 											  KafkaPositions *before,
 											  const KafkaPositions *after);
 
-/*
- * Tries dead letters again: those with the ids (NULL: those that are due by
- * retry_at when due_only, else all that are not done), at most max_rows.
- * Returns through *loaded and *failed how many were counted and were not.  The
- * rollup's lock must be held.
- */
-extern void kafka_dead_letters_retry(const KafkaRollup *rollup, ArrayType *ids,
-									 bool due_only, int max_rows,
-									 int64 *loaded, int64 *failed);
+typedef struct KafkaLettersRetry
+{
+	ArrayType *ids;    /* NULL for all that are not done */
+	bool due_only;     /* of these, those whose retry_at has come */
+	int max_rows;      /* of these at most */
+	TimestampTz until; /* begins with a few then, and leaves the rest; or 0 */
+
+	/* What came of it */
+	int64 loaded; /* how many were counted */
+	int64 failed;
+	bool was_ended; /* some may be left, by max_rows or until */
+} KafkaLettersRetry;
+
+/* Tries dead letters again.  The rollup's lock must be held. */
+extern void kafka_dead_letters_retry(const KafkaRollup *rollup,
+									 KafkaLettersRetry *letters);
 
 /*
  * The letters that are due, the first max_rows of them: an array of one id

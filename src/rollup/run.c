@@ -76,20 +76,12 @@ check_server(void)
  * ----------------------------------------------------------------
  */
 
-static void
-check_not_null(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("\"%s\" must not be null", name)));
-}
-
 static int64
 get_max_rows(FunctionCallInfo fcinfo)
 {
 	int64 max_rows;
 
-	check_not_null(fcinfo, 1, "max_rows");
+	kafka_catalog_check_not_null(fcinfo, 1, "max_rows");
 	max_rows = PG_GETARG_INT64(1);
 	if (max_rows <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -116,7 +108,7 @@ kafka_run_compute_deadline(const Interval *max_time)
 static bool
 get_follow(FunctionCallInfo fcinfo)
 {
-	check_not_null(fcinfo, 3, "follow");
+	kafka_catalog_check_not_null(fcinfo, 3, "follow");
 	return PG_GETARG_BOOL(3);
 }
 
@@ -230,7 +222,7 @@ kafka_run_rollups(PG_FUNCTION_ARGS)
 	kafka_run_check_call(fcinfo, "kafka.run_rollups");
 	check_server();
 	run.max_rows = get_max_rows(fcinfo);
-	check_not_null(fcinfo, 2, "max_time");
+	kafka_catalog_check_not_null(fcinfo, 2, "max_time");
 	deadline = kafka_run_compute_deadline(PG_GETARG_INTERVAL_P(2));
 	run.follows = get_follow(fcinfo);
 	run.named = !PG_ARGISNULL(0);

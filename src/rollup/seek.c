@@ -183,10 +183,20 @@ seek_rollup(const char *name, const TimestampTz *time, const Jsonb *offsets,
 	SPI_finish();
 }
 
+/* The name; where is what the second argument is called. */
+static char *
+get_name(FunctionCallInfo fcinfo, const char *where)
+{
+	kafka_catalog_check_not_null(fcinfo, 0, "name");
+	kafka_catalog_check_not_null(fcinfo, 1, where);
+	kafka_catalog_check_not_null(fcinfo, 2, "accept_loss");
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
 Datum
 kafka_seek_rollup_time(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = get_name(fcinfo, "time");
 	TimestampTz time = PG_GETARG_TIMESTAMPTZ(1);
 
 	seek_rollup(name, &time, NULL, PG_GETARG_BOOL(2));
@@ -196,7 +206,7 @@ kafka_seek_rollup_time(PG_FUNCTION_ARGS)
 Datum
 kafka_seek_rollup_offsets(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = get_name(fcinfo, "offsets");
 
 	seek_rollup(name, NULL, PG_GETARG_JSONB_P(1), PG_GETARG_BOOL(2));
 	PG_RETURN_VOID();
@@ -206,7 +216,7 @@ kafka_seek_rollup_offsets(PG_FUNCTION_ARGS)
 Datum
 kafka_seek_rollup_text(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = get_name(fcinfo, "start");
 	char *start = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Datum text = CStringGetDatum(start);
 	TimestampTz time;

@@ -40,6 +40,9 @@
 /* Dead letters that are tried one by one, after trying them together failed. */
 #define MAX_SINGLE_RETRIES 100
 
+/* While following no more are begun after this part of the budget. */
+#define LETTERS_SHARE 4
+
 /* How often commits come while following: else, and with sketches. */
 #define COMMIT_INTERVAL_MS 1000
 #define SKETCH_COMMIT_INTERVAL_MS 10000
@@ -50,6 +53,7 @@
  */
 #define PRUNE_MAX_ROWS 10000
 #define PRUNE_FACTOR 10
+#define PRUNE_SHARE 4 /* of the budget: what took less may be more next time */
 
 /* ----------------------------------------------------------------
  * What becomes of a rollup
@@ -145,24 +149,19 @@ refuse(KafkaLane *lane)
 			"kafka.alter_rollup(..., enabled := true) lets it run.");
 }
 
-/* Letters to be tried: one, or all that are due for NULL. */
 typedef struct LettersAttempt
 {
-	KafkaLane *lane;
-	ArrayType *ids;
+	const KafkaRollup *rollup;
+	KafkaLettersRetry *letters;
 } LettersAttempt;
 
 static bool
 retry_letters(void *arg)
 {
 	LettersAttempt *attempt = (LettersAttempt *) arg;
-	int64 loaded;
-	int64 failed;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	kafka_dead_letters_retry(attempt->lane->rollup, attempt->ids, true,
-							 (int) attempt->lane->run->max_rows, &loaded,
-							 &failed);
+	kafka_dead_letters_retry(attempt->rollup, attempt->letters);
 	PopActiveSnapshot();
 	return true;
 }
@@ -172,9 +171,9 @@ retry_letters(void *arg)
  * is undone then.  An error that ends the run is raised again.
  */
 static ErrorData *
-try_letters(KafkaLane *lane, ArrayType *ids)
+try_letters(const KafkaLane *lane, KafkaLettersRetry *letters)
 {
-	LettersAttempt attempt = {lane, ids};
+	LettersAttempt attempt = {lane->rollup, letters};
 	ErrorData *error = kafka_guard_try(retry_letters, &attempt);
 
 	if (error != NULL && kafka_lane_ends_run(error))
@@ -185,27 +184,44 @@ try_letters(KafkaLane *lane, ArrayType *ids)
 /*
  * An error that is not the letters' is an attempt like any other, and keeps
  * the rollup from nothing.  Whose attempt it was shows when each letter is
- * tried by itself, of which one run does a limited number.
+ * tried by itself, of which one run does a limited number.  While following it
+ * stops early enough for its budget.
  */
 static void
 retry_dead_letters(KafkaLane *lane)
 {
+	int64 budget_ms = kafka_lane_get_budget(lane, 0);
+	KafkaLettersRetry letters = {.due_only = true,
+								 .max_rows = (int) lane->max_rows};
+	int max_rows = Min(letters.max_rows, MAX_SINGLE_RETRIES);
 	ArrayType **ids;
 	int count;
+	int i;
 
-	if (try_letters(lane, NULL) == NULL)
-		return;
-	ids =
-		kafka_dead_letters_list_due(lane->rollup, MAX_SINGLE_RETRIES, &count);
-	for (int i = 0; i < count; i++)
+	if (lane->run->follows && budget_ms > 0)
+		letters.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													budget_ms / LETTERS_SHARE);
+	if (try_letters(lane, &letters) == NULL)
 	{
+		lane->must_retry = letters.was_ended;
+		return;
+	}
+	ids = kafka_dead_letters_list_due(lane->rollup, max_rows, &count);
+	for (i = 0; i < count; i++)
+	{
+		KafkaLettersRetry letter = {.ids = ids[i],
+									.due_only = true,
+									.max_rows = 1};
 		ErrorData *error;
 
 		CHECK_FOR_INTERRUPTS();
-		error = try_letters(lane, ids[i]);
+		error = try_letters(lane, &letter);
 		if (error != NULL)
 			kafka_dead_letters_note_failure(lane->rollup, ids[i], error);
+		if (letters.until != 0 && GetCurrentTimestamp() >= letters.until)
+			break;
 	}
+	lane->must_retry = i < count || count == max_rows;
 }
 
 static void
@@ -533,25 +549,29 @@ prune(KafkaLane *lane)
 
 /*
  * Removes some rows.  What took too long was undone, and has to be tried with
- * less: else the rollup would keep for ever what it must not.
+ * less, at once or while following the next time: else the rollup would keep for
+ * ever what it must not.
  */
 static void
 prune_some(KafkaLane *lane)
 {
-	bool others_wait = lane->run->nlanes > 1;
+	int64 budget_ms = kafka_lane_get_budget(lane, 0);
+	int64 quick_ms =
+		(budget_ms > 0 ? budget_ms : KAFKA_LANE_BUDGET_MS) / PRUNE_SHARE;
 	TimestampTz start = GetCurrentTimestamp();
 
 	if (lane->prune_rows == 0)
 		lane->prune_rows = PRUNE_MAX_ROWS;
-	kafka_lane_step(lane, prune, others_wait ? KAFKA_LANE_BUDGET_MS : 0);
+	kafka_lane_step(lane, prune, budget_ms);
 	if (lane->state == KAFKA_LANE_SLOW && lane->prune_rows > 1)
 	{
 		lane->prune_rows = Max(lane->prune_rows / PRUNE_FACTOR, 1);
-		lane->state = KAFKA_LANE_AGAIN;
+		if (!lane->run->follows)
+			lane->state = KAFKA_LANE_AGAIN;
 	}
 	else if (lane->state == KAFKA_LANE_AGAIN &&
 			 !TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
-										 KAFKA_LANE_BUDGET_MS / PRUNE_FACTOR))
+										 (int) quick_ms))
 		lane->prune_rows = Min(2 * lane->prune_rows, PRUNE_MAX_ROWS);
 }
 

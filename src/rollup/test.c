@@ -368,9 +368,8 @@ kafka_test_rollup(PG_FUNCTION_ARGS)
 	Datum value;
 	ListCell *cell;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("query and messages must not be null")));
+	kafka_catalog_check_not_null(fcinfo, 0, "query");
+	kafka_catalog_check_not_null(fcinfo, 1, "messages");
 	kafka_rollup_check_writable("kafka.test_rollup()");
 	test.text = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	test.messages = PG_GETARG_JSONB_P(1);

@@ -34,15 +34,6 @@ kafka_run_share_of_time(TimestampTz deadline, int count, int total)
  * ----------------------------------------------------------------
  */
 
-/* What a step of a lane may take that asks no broker. */
-static int64
-get_step_budget(const KafkaLane *lane)
-{
-	if (lane->run->nlanes <= 1)
-		return 0;
-	return lane->is_slow ? lane->budget_ms : KAFKA_LANE_BUDGET_MS;
-}
-
 void
 kafka_lanes_place(List *lanes)
 {
@@ -53,7 +44,8 @@ kafka_lanes_place(List *lanes)
 		KafkaLane *lane = lfirst(cell);
 
 		if (lane->state == KAFKA_LANE_NEW)
-			kafka_lane_step(lane, kafka_step_prepare, get_step_budget(lane));
+			kafka_lane_step(lane, kafka_step_prepare,
+							kafka_lane_get_budget(lane, 0));
 	}
 	foreach(cell, lanes)
 	{
@@ -61,7 +53,8 @@ kafka_lanes_place(List *lanes)
 
 		if (lane->state == KAFKA_LANE_CLEARED ||
 			lane->state == KAFKA_LANE_AGAIN)
-			kafka_lane_step(lane, kafka_step_place, get_step_budget(lane));
+			kafka_lane_step(lane, kafka_step_place,
+							kafka_lane_get_budget(lane, 0));
 	}
 }
 

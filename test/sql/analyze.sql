@@ -100,7 +100,7 @@ CREATE FOREIGN TABLE markers (o bigint OPTIONS (offset 'true'), n int) SERVER an
 CREATE FOREIGN TABLE started (o bigint OPTIONS (offset 'true'), n int) SERVER analyze_server OPTIONS (topic 'analyze_start');
 CREATE FOREIGN TABLE empty (n int) SERVER analyze_server OPTIONS (topic 'analyze_empty');
 ANALYZE VERBOSE markers, started, empty;
-SELECT relname, reltuples FROM pg_class WHERE relname IN ('markers', 'started', 'empty') ORDER BY 1;
+SELECT relname, reltuples FROM pg_class WHERE relname IN ('markers', 'started', 'empty') AND relnamespace = 'analyze_test'::regnamespace ORDER BY 1;
 SELECT * FROM estimated('markers', 'true');
 SELECT * FROM estimated('started', 'o < 300');
 SELECT * FROM estimated('empty', 'true');

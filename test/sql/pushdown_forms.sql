@@ -175,6 +175,17 @@ SET TimeZone = 'UTC';
 EXPLAIN (COSTS OFF) SELECT n FROM t WHERE date_trunc('day', ts) >= '2026-07-01' AND now() - ts > interval '1 hour' AND p <@ int4range(0, 1);
 EXPLAIN (COSTS OFF) SELECT n FROM t WHERE (ts AT TIME ZONE 'Asia/Kolkata')::date = '2026-07-01' AND at > '2026-06-30' AND (p, o) > (0, 5);
 EXPLAIN (COSTS OFF) SELECT a.n FROM t AS a JOIN t AS b ON a.ts + interval '1 hour' = b.ts WHERE b.o = 3 AND b.ts <@ tstzrange('2026-07-01', '2026-07-02') AND a.p IS NOT DISTINCT FROM 1;
+-- Forms that a join equates with another table's columns
+CREATE TABLE days AS SELECT date '2026-07-01' AS day, timestamptz '2026-07-01 00:00' AS hour;
+ANALYZE days;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+EXPLAIN (COSTS OFF) SELECT t.n FROM days JOIN t ON t.ts::date = days.day;
+SELECT read_of('SELECT t.n FROM days JOIN t ON t.ts::date = days.day') = read_of($$SELECT n FROM t WHERE ts::date = '2026-07-01'$$) AS one_day,
+    read_of($$SELECT t.n FROM days JOIN t ON date_trunc('hour', t.ts) = days.hour$$) = read_of($$SELECT n FROM t WHERE date_trunc('hour', ts) = '2026-07-01'$$) AS one_hour,
+    (SELECT count(*) FROM days JOIN t ON t.ts::date = days.day) = (SELECT count(*) FROM t WHERE ts::date = '2026-07-01') AS is_right;
+RESET enable_hashjoin;
+RESET enable_mergejoin;
 -- What is not pushed
 EXPLAIN (COSTS OFF) SELECT n FROM t WHERE to_char(ts, 'YYYY-MM-DD') = '2026-07-01' AND extract(hour FROM ts) = 3 AND ts::time < '12:00' AND NOT (ts <@ tstzrange('2026-07-01', '2026-07-02')) AND coalesce(ts, now()) > '2026-07-01';
 

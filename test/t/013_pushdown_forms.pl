@@ -42,10 +42,11 @@ my @calm = map { ms('2026-07-14 00:00:00') + $_ * $hour } -24 * 14, -24 * 13, -2
 my %times = (
 	wild => [ map { my $edge = $_; map { my $at = $edge + $_ * $hour; ($at, $at - 1, $at + 1) } @near } @edges ],
 	calm => [ map { int } map { ($_, $_ - 1, $_ + 1, $_ + 500) } @calm ],
+	early => [ map { ms('1999-07-01 00:00:00') + $_ } -501, -500, -499, 0, 499, 500, 501, 1000, 1499, 1500, 1501 ],
 );
 
 for my $table ([ 'wild', 'timestamptz' ], [ 'calm', 'timestamptz' ], [ 'wild_rounded', 'timestamptz(0)' ],
-	[ 'calm_rounded', 'timestamptz(1)' ])
+	[ 'calm_rounded', 'timestamptz(1)' ], [ 'early_rounded', 'timestamptz(0)' ])
 {
 	my ($name, $type) = @$table;
 	my $times = join ',', @{ $times{ $name =~ s/_.*//r } };
@@ -227,13 +228,22 @@ sub clause
 
 srand $seed;
 
+# The statements by which a session takes a zone, and a table's rows are as they
+# are seen there
+sub take_zone
+{
+	my ($zone, $table) = @_;
+
+	return "SET TimeZone = '$zone';\nTRUNCATE ${table}_rows; INSERT INTO ${table}_rows SELECT * FROM $table;\n";
+}
+
 # Runs clauses in a zone, looks at what was wrong, and gives how many rows were
 # in bounds and how many of them matched.
 sub check_clauses
 {
 	my ($name, $zone, $table, $column) = @_;
 	my $is_exact = $is_calm ? 'true' : 'false';
-	my $batch = "SET TimeZone = '$zone';\nTRUNCATE ${table}_rows; INSERT INTO ${table}_rows SELECT * FROM $table;\n";
+	my $batch = take_zone($zone, $table);
 
 	for my $i (1 .. $nclauses)
 	{
@@ -265,6 +275,36 @@ $is_calm = 0;
 is( $node->safe_psql('postgres', "SELECT check_clause('wild', \$\$ts + interval '1 month' $_\$\$, false, 'one')"), '',
 	"ts + 1 month $_")
 	for "< '2026-02-28 00:30+00'", "<= '2026-02-28 12:00+00'", ">= '2026-02-28 12:00+00'", "= '2026-02-28 11:00+00'";
+
+# Bounds that lie exactly at an edge: of the hour that Havana's clocks show twice,
+# and of the one that they leave out
+sub check_exactly
+{
+	my ($name, $table, @clauses) = @_;
+	my $batch = join '', map { "SELECT check_clause('$table', \$\$$_\$\$, false, 'one');\n" } @clauses;
+
+	is($node->safe_psql('postgres', take_zone('America/Havana', $table) . $batch), '', $name);
+	return;
+}
+
+my @ops = qw(< <= = >= >);
+my @local = map { my $at = $_; map { "timestamp '$at' + interval '$_ us'" } -1000, -1, 0, 1, 1000 }
+  '2026-11-01 00:00', '2026-11-01 01:00', '2026-03-08 00:00', '2026-03-08 01:00';
+
+for my $op (@ops)
+{
+	check_exactly("local times $op an edge", 'wild',
+		map { ("(ts AT TIME ZONE 'America/Havana') $op $_", "ts $op $_", "(ts::timestamp AT TIME ZONE 'UTC') $op ($_) AT TIME ZONE 'UTC'") } @local);
+}
+
+# A number between two microseconds, or offsets
+check_exactly('between two numbers', 'calm',
+	map { my $op = $_; map { ("extract(epoch FROM ts) $op $_.0000005", "kafka_offset $op 5.5", "kafka_offset::float8 $op 5.5") } map { int($_ / 1000) } @{ $times{calm} }[ 0 .. 9 ] } @ops);
+
+# Halves are rounded away from 2000.
+check_exactly('rounded before 2000', 'early_rounded',
+	map { my $op = $_; map { "ts $op timestamptz '1999-07-01 00:00:0$_+00'" } 0, 0.5, 1, 1.5, 2 } @ops);
+
 for my $zone (qw(UTC America/Havana Atlantic/Azores Pacific/Apia))
 {
 	my ($read, $matched) = check_clauses("wild, $zone", $zone, 'wild', 'ts');

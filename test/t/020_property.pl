@@ -141,14 +141,17 @@ produce compacted time=@{[$base + 1900000]} key=roll2 value=x
 wait-gone compacted 0 8
 EOF
 
-# The first segment's largest time belongs to a record that is deleted.
+# The first segment's largest time belongs to a record that is deleted: a lookup of
+# a time that is only a little earlier answers "none", though the next segment
+# has later ones.
 $broker->feed(<<"EOF");
-create-topic truncated segment.bytes=1048576
+create-topic truncated segment.ms=1000
 set batch=record
 produce truncated time=@{[$base + 1000]} value=first
 produce truncated time=@{[$base + 100]} value=second
 produce truncated time=@{[$base + 900]} value=third
 produce truncated time=@{[$base + 901]} value=fourth
+produce truncated time=@{[$base + 5000]} value=fifth
 delete-records truncated 0 1
 EOF
 
@@ -261,6 +264,17 @@ for my $n (1 .. $nclauses)
 	$script .= "SELECT '$n $shown' AS clause, * FROM $call WHERE wanted <> pushed OR wanted <> unpushed;\n";
 }
 is($node->safe_psql('postgres', $script), '', "$nclauses clauses find the same rows (seed $seed)");
+
+# The times whose lookup answers "none", and those around
+$script = '';
+for my $start ([ compacted => 99, 100, 107, 108, 500, 1009, 1010, 1011, 199999 ], [ truncated => 99, 101, 900, 901, 902, 950, 1000, 1001, 4999, 5001 ])
+{
+	my ($table, @after) = @$start;
+
+	$script .= "SELECT '$table from $_' AS clause, * FROM compare('$table', '$table', \$q\$ts >= timestamptz 'epoch' + interval '@{[$base + $_]} ms'\$q\$) WHERE wanted <> pushed OR wanted <> unpushed;\n"
+	  for @after;
+}
+is($node->safe_psql('postgres', $script), '', 'from a time whose lookup answers "none"');
 
 # ----------------------------------------------------------------
 # That pushdown reads less, by messages

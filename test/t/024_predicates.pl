@@ -14,7 +14,7 @@ use strict;
 use warnings;
 use IPC::Run;
 use KafkaFdw::Broker;
-use KafkaFdw::Node qw(start_node create_server create_table);
+use KafkaFdw::Node qw(start_node create_server create_table await_server);
 use KafkaFdw::Predicate;
 use KafkaFdw::Truth qw(pick load_truth);
 use Test::More;
@@ -687,7 +687,7 @@ for my $mutant ($ENV{KAFKA_FDW_MUTANTS} ? sort glob "$ENV{KAFKA_FDW_MUTANTS}/*.s
 		my ($what, @scripts_of_check) = @$check;
 
 		last if @caught;
-		$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+		await_server($node);
 		push @caught, $what if complaints(@scripts_of_check);
 	}
 	ok(scalar @caught, "$name: " . (join('; ', @caught) || 'SURVIVED'));

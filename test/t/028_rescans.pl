@@ -9,8 +9,9 @@ use KafkaFdw::Node qw(start_node create_server create_table);
 use KafkaFdw::Session;
 
 # A round trip is what one waits for before the next can begin: both lookups of a
-# window go out together, and then its messages are fetched.  With one partition
-# each is one request of its leader, so a row costs three requests at most.
+# window go out together, to all leaders, and then its messages are fetched from
+# all.  A row costs three of these at most, however many partitions and leaders
+# there are; and where there is one partition, three requests.
 my $ROWS = 1000;
 my $FEW_ROWS = 200;
 my $TRIPS = 3;
@@ -19,11 +20,12 @@ my $TRIPS = 3;
 # what a handle asks by itself while the query takes its time.
 my $ONCE = 60;
 
-# What a loaded machine may add where more than one partition is read: one that
-# is started a moment after the others misses their request.
+# What may be added where more than one partition is read: one that is started a
+# moment after the others misses their request, and each leader has its own.
 my $SECOND_ASKING = 3;
+my $NODES = 3;
 
-my $meter = KafkaFdw::Meter->new;
+our $meter = KafkaFdw::Meter->new;
 my $broker = $meter->broker;
 my $node = start_node('main', timezone => 'UTC', jit => 'off');
 
@@ -68,7 +70,8 @@ sub join_to
 my $second = "ts >= w.a AND ts < w.a + interval '1 s'";
 
 # Runs a query on a handle that has read the topic; checks its answer, and that
-# each of its rows has cost at most $requests, and reports what it did cost.
+# each of its rows has cost at most $requests requests, and $TRIPS round trips,
+# and reports what it did cost.
 sub costs
 {
 	my ($name, $table, $query, $expected, $requests, $rows) = @_;
@@ -82,10 +85,11 @@ sub costs
 
 	is($result->{output}, $expected, "$name: the answer");
 	cmp_ok($sum, '<=', $requests * $rows + $ONCE, "$name: at most $requests requests a row");
+	cmp_ok($asked{waits}, '<=', $TRIPS * $rows + $ONCE, "$name: at most $TRIPS round trips a row");
 	cmp_ok($asked{Metadata} + $asked{DescribeConfigs}, '<=', $ONCE, "$name: the topic is described once a query, not a row");
 	is($asked{connections}, 0, "$name: by the handle that is there");
-	diag(sprintf '%s: %.2f ms, %.2f ListOffsets and %.2f Fetch a row', $name, $result->{seconds} * 1000 / $rows,
-		$asked{ListOffsets} / $rows, $asked{Fetch} / $rows);
+	diag(sprintf '%s: %.2f ms, %.2f ListOffsets, %.2f Fetch, %.2f waits a row', $name, $result->{seconds} * 1000 / $rows,
+		$asked{ListOffsets} / $rows, $asked{Fetch} / $rows, $asked{waits} / $rows);
 	return %asked;
 }
 
@@ -127,6 +131,19 @@ is($asked{DescribeConfigs}, 1, 'by settings: which are asked for once');
 my $before = $session->value('SELECT kafka.disconnect()');
 $session->value(join_to('few', 't1', $second));
 is($session->value('SELECT kafka.disconnect()'), 1, 'one handle has been used');
+
+# Partitions of several leaders
+{
+	local $meter = KafkaFdw::Meter->new(nodes => $NODES);
+
+	create_server($node, 'many', $meter->address, broker_clock_skew => '0');
+	create_table($node, 't6', 'many', $columns, topic => 't6', timestamp_max_lag => '0');
+	$meter->broker->feed("set batch.size=16384\ncreate-topic t6 partitions=6\n"
+		  . "generate t6 count=100000 partitions=6 time=2024-05-01T00:00:00Z step=100 value='{\"n\": {n}}'\n");
+	$session->value('SELECT count(*) FROM t6 WHERE o < 1');
+	costs("$NODES leaders", 't6', join_to('few', 't6', $second), 10 * $FEW_ROWS, $NODES * ($TRIPS + $SECOND_ASKING));
+	is($session->value('SELECT kafka.disconnect()'), 1, 'one handle for all leaders');
+}
 
 # What EXPLAIN says of it
 my $plan = join "\n", $session->value("EXPLAIN (ANALYZE, COSTS OFF) @{[join_to('few', 't1', $second)]}");

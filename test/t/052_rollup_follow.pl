@@ -16,8 +16,15 @@ my $START_MS = 1_700_000_000_000;
 my $MESSAGES = 30;
 my $KILLS = 5;
 
-# What a rollup may take while others wait: KAFKA_LANE_BUDGET_MS
+# What a rollup may take while others wait: KAFKA_LANE_BUDGET_MS,
+# KAFKA_LANE_FOLLOW_BUDGET_MS, and TRY_MS of slow.c
 my $BUDGET_S = 2;
+my $FOLLOW_BUDGET_MS = 300;
+my $TRY_MS = 200;
+
+my $NAP_MS = 20;
+my $LETTERS = 12;
+my $LETTER_MS = 60;
 
 # How late a cancel may be, on a busy machine
 my $SLACK_S = 1;
@@ -294,6 +301,73 @@ is($result->{sqlstate}, '55000', 'one that does not get on is told');
 like($result->{error}, qr/rollup "quick" did not get on/, 'by its name');
 $session->quit;
 $control->run('COMMIT');
+
+# A rollup that calls a function for each message of events that is yet to come
+sub create_calling
+{
+	my ($name, $function, @options) = @_;
+	my $options = join ', ', '"follow": true', '"commit_interval": "100 ms"', @options;
+
+	create_rollup($node, $name, "SELECT k, count(*) AS c, sum($function(n)) AS s FROM events WHERE n >= $written{events} GROUP BY k",
+		options => "'{$options}'");
+	return;
+}
+
+# One sleeps for as long as it is let. What the others wait for it is counted in
+# its naps; sleeps less than that it gets on, a message at a time.
+query("CREATE SEQUENCE $_") for qw(tries naps);
+create_function('doze', sprintf q(PERFORM nextval('tries'); LOOP PERFORM pg_sleep(%s); PERFORM nextval('naps'); END LOOP;), $NAP_MS / 1000);
+create_calling('dozing', 'doze');
+$session = follow(max_time => '10 min');
+for (1 .. 4)
+{
+	my $try = $_;
+
+	produce('events', 2);
+	wait_until(sub { $control->value(q(SELECT last_value FROM tries)) > $try }, "try $try is over");
+	await_all('one', 'events');
+}
+my ($tries, $naps) = split /\|/, $control->value(q(SELECT tries.last_value, naps.last_value FROM tries, naps));
+
+note "$naps naps of $NAP_MS ms in $tries tries";
+cmp_ok($naps, '<=', ($FOLLOW_BUDGET_MS + ($tries - 1) * $TRY_MS) / $NAP_MS, 'the others wait for as long as is said');
+create_function('doze', sprintf 'PERFORM pg_sleep(%s);', 0.6 * $TRY_MS / 1000);
+wait_until(sub { $control->value("SELECT coalesce(sum(c), 0) FROM dozing") == 8 }, 'it gets on');
+pass('a message that takes most of a try is counted');
+stop($session, 'with one that dozes');
+query(q(SELECT kafka.drop_rollup('dozing')));
+
+# One that has been slow goes on with the others when it is not any more, and is
+# as fresh as they are: several in one commit.
+query(q(SELECT setval('tries', 1, false)));
+create_function('doze', sprintf q(PERFORM nextval('tries'); PERFORM pg_sleep(%s);), 2 * $FOLLOW_BUDGET_MS / 1000);
+create_calling('dozing', 'doze');
+$session = follow(max_time => '10 min');
+produce('events', 1);
+wait_until(sub { $control->value('SELECT is_called AND last_value > 1 FROM tries') }, 'it is slow');
+create_function('doze', '');
+wait_until(sub { $control->value("SELECT coalesce(sum(c), 0) FROM dozing") == 1 }, 'it has got on');
+wait_until(
+	sub {
+		produce('events', 50);
+		await_all('one', 'events');
+		$control->value(q(SELECT max(messages) FROM kafka.rollup_runs WHERE name = 'dozing')) >= 25;
+	},
+	'it takes what comes in one batch');
+stop($session, 'with one that dozed');
+query(q(SELECT kafka.drop_rollup('dozing')));
+
+# Letters that are due together take longer than a turn.
+create_function('judge', q(RAISE invalid_parameter_value USING MESSAGE = 'not yet';));
+create_calling('judged', 'judge', '"retry_delay": "1 s", "retry_limit": 1000');
+$session = follow(max_time => '10 min');
+produce('events', $LETTERS);
+wait_until(sub { $control->value(q(SELECT count(*) FROM kafka.dead_letters WHERE rollup = 'judged')) == $LETTERS }, 'letters');
+create_function('judge', sprintf 'PERFORM pg_sleep(%s);', $LETTER_MS / 1000);
+wait_until(sub { $control->value("SELECT coalesce(sum(c), 0) FROM judged") == $LETTERS }, 'they are counted');
+is(rollup_value($node, 'judged', 'state'), 'RUNNING', 'letters that together take longer than a try are counted');
+stop($session, 'with letters');
+query(q(SELECT kafka.drop_rollup('judged')));
 
 # A cancel comes while one has been too slow already, in the midst of
 # arithmetic that does not look at cancels: products, as many as take the budget

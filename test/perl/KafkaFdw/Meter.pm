@@ -41,7 +41,7 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 
 # What the API keys of Kafka's protocol stand for; the rest is "other".
 my %KINDS = (1 => 'Fetch', 2 => 'ListOffsets', 3 => 'Metadata', 18 => 'ApiVersions', 32 => 'DescribeConfigs');
-my @COUNTERS = ('bytes', 'connections', 'other', map { $KINDS{$_} } sort { $a <=> $b } keys %KINDS);
+my @COUNTERS = ('bytes', 'connections', 'waits', 'other', map { $KINDS{$_} } sort { $a <=> $b } keys %KINDS);
 
 my @running;
 
@@ -57,35 +57,62 @@ sub _accept
 	$self->{peer}{$client} = $broker_end;
 	$self->{peer}{$broker_end} = $client;
 	$self->{requests}{$client} = { head => '', rest => 0 };
+	$self->{answers}{$broker_end} = { head => '', rest => 0, asked => 0 };
 	$self->{counted}{connections}++;
 	$select->add($client, $broker_end);
 	return;
 }
 
-# Counts the requests that begin in these bytes of a client. A request is its
-# length in four bytes, its API key in two, and more that is passed over.
-sub _count_requests
+# Divides bytes of a client or a broker into frames; calls back with the head of
+# each, a length in four bytes and two more, once all of the frame was there.
+sub _each_frame
 {
-	my ($self, $request, $bytes) = @_;
+	my ($frame, $bytes, $sub) = @_;
 
 	while (length $bytes)
 	{
-		if ($request->{rest} > 0)
+		if (length $frame->{head} < 6)
 		{
-			my $passed = $request->{rest} < length $bytes ? $request->{rest} : length $bytes;
-
-			substr $bytes, 0, $passed, '';
-			$request->{rest} -= $passed;
-			next;
+			$frame->{head} .= substr $bytes, 0, 6 - length $frame->{head}, '';
+			next if length $frame->{head} < 6;
+			$frame->{rest} = unpack('N', $frame->{head}) - 2;
 		}
-		$request->{head} .= substr $bytes, 0, 6 - length $request->{head}, '';
-		next if length $request->{head} < 6;
-		my ($length, $key) = unpack 'N n', $request->{head};
+		my $passed = $frame->{rest} < length $bytes ? $frame->{rest} : length $bytes;
+
+		substr $bytes, 0, $passed, '';
+		$frame->{rest} -= $passed;
+		next if $frame->{rest} > 0;
+		$sub->($frame->{head});
+		$frame->{head} = '';
+	}
+	return;
+}
+
+# Counts the requests in these bytes of a client, whose head has the API key. One
+# that is sent while all before have been answered is a wait.
+sub _count_requests
+{
+	my ($self, $client, $bytes) = @_;
+	my $answers = $self->{answers}{ $self->{peer}{$client} };
+
+	_each_frame($self->{requests}{$client}, $bytes, sub {
+		my (undef, $key) = unpack 'N n', $_[0];
 
 		$self->{counted}{ $KINDS{$key} // 'other' }++;
-		$request->{rest} = $length - 2;
-		$request->{head} = '';
-	}
+		$self->{counted}{waits}++ unless grep { $_->{asked} > 0 } values %{ $self->{answers} };
+		$answers->{asked}++;
+	});
+	return;
+}
+
+# Counts what a broker sends; each request has one answer.
+sub _count_answers
+{
+	my ($self, $broker_end, $bytes) = @_;
+	my $answers = $self->{answers}{$broker_end};
+
+	$self->{counted}{bytes} += length $bytes;
+	_each_frame($answers, $bytes, sub { $answers->{asked}-- });
 	return;
 }
 
@@ -134,15 +161,16 @@ sub _pass_on
 			{
 				$select->remove($from);
 				$to->shutdown(1);
+				delete $self->{answers}{$from};
 				next;
 			}
 			if ($self->{requests}{$from})
 			{
-				$self->_count_requests($self->{requests}{$from}, $bytes);
+				$self->_count_requests($from, $bytes);
 			}
 			else
 			{
-				$self->{counted}{bytes} += $length;
+				$self->_count_answers($from, $bytes);
 			}
 			$self->_write_counts;
 			while (length $bytes)
@@ -177,7 +205,9 @@ Calls SUB; returns how many bytes the broker has sent meanwhile.
 =item requests(SUB)
 
 Calls SUB; returns how many requests of each kind, by name, the clients have
-sent meanwhile, and as C<connections> how often they have connected.
+sent meanwhile, as C<connections> how often they have connected, and as C<waits>
+how many of the requests were sent when all that were sent before had been
+answered, by whatever node: round trips one after the other.
 
 =back
 
