@@ -101,6 +101,7 @@ typedef struct KafkaLane
 	TimestampTz began_at; /* its turn */
 	int64 trial_ms;       /* how long it stays so at least */
 	int64 expected_ms;    /* what a turn takes */
+	bool has_stored;      /* a batch, while it was slow */
 	int64 failed_rows;    /* of the batch that was too much; 0 for none */
 } KafkaLane;
 

@@ -29,10 +29,13 @@
 #include "utils/timestamp.h"
 
 /*
- * What a turn may take at least.  After the longest pause it is less than a
- * hundredth of the time.
+ * What a turn may take at least, even where it does not fit.  One that has not
+ * got on yet is tried for a hundredth of the pause before, which is all that it
+ * costs the others then.
  */
 #define TRY_MS 200
+#define MIN_TRY_MS 50
+#define PAUSE_SHARE 100
 
 /*
  * What a batch should take: a part of the steady lanes' interval, as far as one
@@ -104,6 +107,15 @@ find_due(List *lanes, TimestampTz now, TimestampTz *next)
 	return longest;
 }
 
+/* What the lane's next turn may take at least. */
+static int64
+get_try_ms(const KafkaLane *lane)
+{
+	if (lane->has_stored || lane->pause_ms == 0)
+		return TRY_MS;
+	return Min(Max(lane->pause_ms / PAUSE_SHARE, MIN_TRY_MS), TRY_MS);
+}
+
 KafkaLane *
 kafka_slow_begin(List *lanes, TimestampTz *next)
 {
@@ -111,20 +123,22 @@ kafka_slow_begin(List *lanes, TimestampTz *next)
 	TimestampTz steady = find_steady(lanes);
 	KafkaLane *lane = find_due(lanes, now, next);
 	int64 left_ms = KAFKA_LANE_BUDGET_MS;
+	int64 expected_ms;
 	TimestampTz latest;
 
 	if (lane == NULL)
 		return NULL;
+	expected_ms = lane->pause_ms == 0 ? lane->expected_ms : get_try_ms(lane);
 	latest = TimestampTzPlusMilliseconds(lane->due, MAX_READY_MS);
-	if (TimestampTzPlusMilliseconds(now, lane->expected_ms) > steady &&
-		latest > now)
+	if (TimestampTzPlusMilliseconds(now, expected_ms) > steady && latest > now)
 	{
 		*next = Min(*next, latest);
 		return NULL;
 	}
 	if (steady != DT_NOEND)
 		left_ms = TimestampDifferenceMilliseconds(now, steady);
-	lane->budget_ms = Min(Max(left_ms, TRY_MS), KAFKA_LANE_BUDGET_MS);
+	lane->budget_ms =
+		Min(Max(left_ms, get_try_ms(lane)), KAFKA_LANE_BUDGET_MS);
 	lane->began_at = now;
 	return lane;
 }
@@ -177,6 +191,7 @@ kafka_slow_end(List *lanes, KafkaLane *lane)
 	if (took_ms < 0)
 		return false; /* there was no batch in this turn */
 	lane->last_ms = -1;
+	lane->has_stored = true;
 	if (is_quick(lane, took_ms))
 	{
 		lane->max_rows = lane->run->max_rows;
