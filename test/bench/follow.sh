@@ -6,13 +6,17 @@
 # a second with a commit each second, ten times as fast.
 #
 # The same once more beside a rollup that fails and one that sleeps, whose process
-# it shares: that is to change nothing for the others.
+# it shares: that is to change nothing for the others. Compared is what was sent
+# after the first seconds, in which each of the runs has to begin.
 # shellcheck shell=bash
 
 PACED_PARTITIONS=4
 PACED_RATE=1000
 PACED_SECONDS=60
-BESIDE_INTERVAL='100 ms'
+# The default commit interval, and one that leaves little time between commits
+SECOND='1 s'
+TENTH='100 ms'
+BEGINNING_S=2
 SOAK_FACTOR=10
 SOAK_SECONDS=${KAFKA_FDW_BENCH_SOAK_S:-360}
 
@@ -48,6 +52,15 @@ count_wal()
 	run_sql -c "SELECT round((pg_current_wal_insert_lsn() - '$1'::pg_lsn) / 1048576.0, 1)"
 }
 
+# get_latency START_US RATE FROM_S: median, 99 % and longest, in ms, of the messages
+# sent at FROM_S or later
+get_latency()
+{
+	paced_sql -F ' ' -c "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l),
+			percentile_cont(0.99) WITHIN GROUP (ORDER BY l), max(l)
+		FROM latencies($1, $PACED_PARTITIONS, $2, $3) AS l"
+}
+
 # follow_for NAME RATE SECONDS INTERVAL [BESIDE]: follows while messages are sent,
 # until all are seen; BESIDE makes other rollups, which do not get on
 follow_for()
@@ -75,34 +88,39 @@ follow_for()
 	check "follow $name" "$(paced_sql -F ' ' -c 'SELECT sum(messages), sum(total) FROM arrived')" \
 		"$expected $((expected * (expected - 1) / 2))"
 	start_us=$(head -n 1 "$work/paced.$name")
-	paced_sql -F ' ' -c "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l),
-			percentile_cont(0.99) WITHIN GROUP (ORDER BY l), max(l)
-		FROM latencies($start_us, $PACED_PARTITIONS, $rate) AS l" >"$work/paced.$name.latency"
+	get_latency "$start_us" "$rate" 0 >"$work/paced.$name.latency"
+	get_latency "$start_us" "$rate" $BEGINNING_S >"$work/paced.$name.settled"
 	paced_sql -c 'SELECT round(100.0 * count(*) FILTER (WHERE holds_xmin) / count(*), 1)
 		FROM seen' >"$work/paced.$name.xmin"
 }
 
-# note_latency NAME TIMES: of the round NAME
+# note_latency FILE TIMES
 note_latency()
 {
 	local median p99 max
 
-	read -r median p99 max <"$work/paced.$1.latency"
+	read -r median p99 max <"$work/paced.$1"
 	echo "$median" >>"$work/times/$2.median"
 	echo "$p99" >>"$work/times/$2.p99"
 	echo "$max" >>"$work/times/$2.max"
 }
 
+# follow_beside NAME INTERVAL: alone, and beside two that do not get on
+follow_beside()
+{
+	follow_for "$1$follow_round" $PACED_RATE $PACED_SECONDS "$2"
+	follow_for "$1_beside$follow_round" $PACED_RATE $PACED_SECONDS "$2" follow_beside.sql
+	note_latency "$1$follow_round.settled" "$1"
+	note_latency "$1_beside$follow_round.settled" "$1_beside"
+}
+
 round_follow()
 {
 	follow_round=$((follow_round + 1))
-	follow_for "second$follow_round" $PACED_RATE $PACED_SECONDS '1 s'
-	note_latency "second$follow_round" follow
+	follow_beside second "$SECOND"
+	note_latency "second$follow_round.latency" follow
 	cat "$work/paced.second$follow_round.xmin" >>"$work/times/follow.xmin"
-	follow_for "alone$follow_round" $PACED_RATE $PACED_SECONDS "$BESIDE_INTERVAL"
-	note_latency "alone$follow_round" alone
-	follow_for "beside$follow_round" $PACED_RATE $PACED_SECONDS "$BESIDE_INTERVAL" follow_beside.sql
-	note_latency "beside$follow_round" beside
+	follow_beside tenth "$TENTH"
 	[ "$follow_round" -eq 1 ] || return 0
 	follow_for soak $((PACED_RATE * SOAK_FACTOR)) "$SOAK_SECONDS" "$((1000 / SOAK_FACTOR)) ms"
 	# before and after the rows are written anew
@@ -114,6 +132,15 @@ round_follow()
 		>"$work/paced.soak.size"
 }
 
+# print_beside TIMES INTERVAL GOAL: GOAL is for the slowest messages
+print_beside()
+{
+	print_heading "beside two that do not get on, each $2" ms alone
+	print_line 'sent to seen, median' - "$(median_of "$1_beside.median")" "$(median_of "$1.median")" $GOAL_BESIDE
+	print_line 'sent to seen, 99 %' - "$(median_of "$1_beside.p99")" "$(median_of "$1.p99")" "$3"
+	print_line 'sent to seen, longest' - "$(median_of "$1_beside.max")" "$(median_of "$1.max")" "$3"
+}
+
 print_follow()
 {
 	local size bloat commits
@@ -123,10 +150,8 @@ print_follow()
 	print_line 'sent to seen, median' - "$(median_of follow.median)" 1000 $GOAL_MEDIAN
 	print_line 'sent to seen, 99 %' - "$(median_of follow.p99)" 1000 $GOAL_P99
 	print_line 'sent to seen, longest' - "$(median_of follow.max)" 1000 -
-	print_heading 'following, beside two that do not get on' ms alone
-	print_line 'sent to seen, median' - "$(median_of beside.median)" "$(median_of alone.median)" $GOAL_BESIDE
-	print_line 'sent to seen, 99 %' - "$(median_of beside.p99)" "$(median_of alone.p99)" -
-	print_line 'sent to seen, longest' - "$(median_of beside.max)" "$(median_of alone.max)" -
+	print_beside second "$SECOND" $GOAL_BESIDE
+	print_beside tenth "$TENTH" -
 	print_number 'looks at the run that found an xmin' - "$(median_of follow.xmin)" '%' -
 	print_number "$commits commits: WAL" - "$(cat "$work/paced.soak.wal")" MB $GOAL_SOAK_WAL_MB
 	print_number "$commits commits: table, indexes" - "$size" MB -

@@ -50,8 +50,8 @@ $$;
 
 -- From when each message was to be sent to when it was first seen, in ms. Message
 -- n is the n / partitions th of its partition, and was sent n / rate s after
--- start_us.
-CREATE FUNCTION latencies(start_us bigint, partitions int, rate float8)
+-- start_us; those before from_s do not count.
+CREATE FUNCTION latencies(start_us bigint, partitions int, rate float8, from_s int)
 RETURNS SETOF float8 LANGUAGE SQL AS $$
 	SELECT extract(epoch FROM at) * 1000 - start_us / 1000.0
 		- (i * partitions + kafka_partition) * 1000 / rate
@@ -59,4 +59,5 @@ RETURNS SETOF float8 LANGUAGE SQL AS $$
 			lag(messages, 1, 0) OVER (PARTITION BY kafka_partition ORDER BY at) AS before
 		FROM seen) AS s,
 		generate_series(before, messages - 1) AS i
+	WHERE (i * partitions + kafka_partition) / rate >= from_s
 $$;
