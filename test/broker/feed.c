@@ -58,6 +58,8 @@
  *											see it, is at OFFSET or later
  *	wait-start TOPIC PARTITION OFFSET		the first offset is OFFSET or later
  *	wait-gone TOPIC PARTITION OFFSET		the record was compacted away
+ *	wait-lookup TOPIC PARTITION TIME OFFSET		the first offset since TIME is
+ *			OFFSET, as the broker answers; -1 means none
  *	leader TOPIC PARTITION					prints the number of the node
  *	echo WORD...							prints, to tell how far we are
  *	hold									waits for the end of standard input
@@ -242,6 +244,15 @@ run_wait_gone(Word *words, int count)
 }
 
 static void
+run_wait_lookup(Word *words, int count)
+{
+	(void) count;
+	admin_wait_lookup(words[0].data, (int32_t) text_integer(words[1].data),
+					  text_time_ms(words[2].data),
+					  text_integer(words[3].data));
+}
+
+static void
 run_leader(Word *words, int count)
 {
 	(void) count;
@@ -310,6 +321,7 @@ static const struct
 	{"set", producer_set, 1, FEED_MAX_WORDS, true},
 	{"use", producer_use, 1, 1, true},
 	{"wait-gone", run_wait_gone, 3, 3, true},
+	{"wait-lookup", run_wait_lookup, 4, 4, true},
 	{"wait-start", run_wait_start, 3, 3, true},
 	{"wait-visible", run_wait_visible, 3, 3, true},
 };

@@ -95,5 +95,7 @@ extern void admin_wait_start(const char *topic, int32_t partition,
 							 int64_t offset);
 extern void admin_wait_gone(const char *topic, int32_t partition,
 							int64_t offset);
+extern void admin_wait_lookup(const char *topic, int32_t partition,
+							  int64_t time_ms, int64_t offset);
 
 #endif

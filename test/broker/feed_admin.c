@@ -589,3 +589,44 @@ admin_wait_gone(const char *topic, int32_t partition, int64_t offset)
 		usleep(50 * WAIT_STEP_US);
 	}
 }
+
+/* The offset that the broker finds for a time, or -1. */
+static int64_t
+lookup_time(const char *topic, int32_t partition, int64_t time_ms)
+{
+	rd_kafka_topic_partition_list_t *list =
+		rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_t *entry =
+		rd_kafka_topic_partition_list_add(list, topic, partition);
+	rd_kafka_resp_err_t err;
+	int64_t result;
+
+	entry->offset = time_ms;
+	err = rd_kafka_offsets_for_times(admin_client(), list, FEED_TIMEOUT_MS);
+	if (!err)
+		err = entry->err;
+	if (err)
+		fail("no answer about \"%s\" partition %d: %s", topic, (int) partition,
+			 rd_kafka_err2str(err));
+	result = entry->offset == RD_KAFKA_OFFSET_END ? -1 : entry->offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return result;
+}
+
+/* Waits until the lookup of a time answers offset, -1 for none. */
+void
+admin_wait_lookup(const char *topic, int32_t partition, int64_t time_ms,
+				  int64_t offset)
+{
+	int64_t deadline_ms = now_ms() + FEED_TIMEOUT_MS;
+	int64_t found;
+
+	while ((found = lookup_time(topic, partition, time_ms)) != offset)
+	{
+		if (now_ms() > deadline_ms)
+			fail("the lookup in \"%s\" partition %d answers %lld, not %lld",
+				 topic, (int) partition, (long long) found,
+				 (long long) offset);
+		usleep(50 * WAIT_STEP_US);
+	}
+}

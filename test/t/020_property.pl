@@ -122,23 +122,26 @@ EOF
 
 # An idempotent producer's last batch stays behind empty when all in it is
 # compacted away, keeps its time, and makes lookups of earlier times answer
-# "none", though later records match.
+# "none", though later records match. The records are large, since the cleaner
+# makes one segment of small ones, in which the lookup would go on.
+my $large = 'v' x 100_000;
 $broker->feed(<<"EOF");
-create-topic compacted cleanup.policy=compact segment.ms=100 min.cleanable.dirty.ratio=0.001 min.compaction.lag.ms=0 delete.retention.ms=0
+create-topic compacted cleanup.policy=compact segment.ms=100 segment.bytes=1048576 min.cleanable.dirty.ratio=0.001 min.compaction.lag.ms=0 delete.retention.ms=0
 set enable.idempotence=true
-generate compacted count=8 time=@{[$base + 100]} step=1 key=k{n} value=v
+generate compacted count=8 time=@{[$base + 100]} step=1 key=k{n} value=$large
 flush
 produce compacted time=@{[$base + 1010]} key=again value=old
 flush
 use -
 set enable.idempotence=false
-generate compacted count=10 time=@{[$base + 200000]} step=100 key=n{n} value=v
+generate compacted count=10 time=@{[$base + 200000]} step=100 key=n{n} value=$large
 produce compacted time=@{[$base + 300000]} key=again value=new
 flush
 produce compacted time=@{[$base + 900000]} key=roll1 value=x
 flush
 produce compacted time=@{[$base + 1900000]} key=roll2 value=x
 wait-gone compacted 0 8
+wait-lookup compacted 0 @{[$base + 500]} -1
 EOF
 
 # The first segment's largest time belongs to a record that is deleted: a lookup of
