@@ -135,7 +135,7 @@ round_follow()
 # print_beside TIMES INTERVAL GOAL: GOAL is for the slowest messages
 print_beside()
 {
-	print_heading "beside two that do not get on, each $2" ms alone
+	print_heading "beside two stuck ones, each $2" ms alone
 	print_line 'sent to seen, median' - "$(median_of "$1_beside.median")" "$(median_of "$1.median")" $GOAL_BESIDE
 	print_line 'sent to seen, 99 %' - "$(median_of "$1_beside.p99")" "$(median_of "$1.p99")" "$3"
 	print_line 'sent to seen, longest' - "$(median_of "$1_beside.max")" "$(median_of "$1.max")" "$3"
