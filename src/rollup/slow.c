@@ -123,12 +123,14 @@ kafka_slow_begin(List *lanes, TimestampTz *next)
 	TimestampTz steady = find_steady(lanes);
 	KafkaLane *lane = find_due(lanes, now, next);
 	int64 left_ms = KAFKA_LANE_BUDGET_MS;
+	int64 try_ms;
 	int64 expected_ms;
 	TimestampTz latest;
 
 	if (lane == NULL)
 		return NULL;
-	expected_ms = lane->pause_ms == 0 ? lane->expected_ms : get_try_ms(lane);
+	try_ms = get_try_ms(lane);
+	expected_ms = lane->pause_ms == 0 ? lane->expected_ms : try_ms;
 	latest = TimestampTzPlusMilliseconds(lane->due, MAX_READY_MS);
 	if (TimestampTzPlusMilliseconds(now, expected_ms) > steady && latest > now)
 	{
@@ -137,8 +139,7 @@ kafka_slow_begin(List *lanes, TimestampTz *next)
 	}
 	if (steady != DT_NOEND)
 		left_ms = TimestampDifferenceMilliseconds(now, steady);
-	lane->budget_ms =
-		Min(Max(left_ms, get_try_ms(lane)), KAFKA_LANE_BUDGET_MS);
+	lane->budget_ms = Min(Max(left_ms, try_ms), KAFKA_LANE_BUDGET_MS);
 	lane->began_at = now;
 	return lane;
 }

@@ -493,8 +493,8 @@ admin_leader(const char *topic, int32_t partition)
 }
 
 /*
- * The first (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END) offset;
- * the end is the last stable offset.
+ * The first (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END) offset, or
+ * that of a time in ms, -1 for none; the end is the last stable offset.
  */
 static int64_t
 lookup_offset(const char *topic, int32_t partition, int64_t which)
@@ -590,29 +590,6 @@ admin_wait_gone(const char *topic, int32_t partition, int64_t offset)
 	}
 }
 
-/* The offset that the broker finds for a time, or -1. */
-static int64_t
-lookup_time(const char *topic, int32_t partition, int64_t time_ms)
-{
-	rd_kafka_topic_partition_list_t *list =
-		rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_t *entry =
-		rd_kafka_topic_partition_list_add(list, topic, partition);
-	rd_kafka_resp_err_t err;
-	int64_t result;
-
-	entry->offset = time_ms;
-	err = rd_kafka_offsets_for_times(admin_client(), list, FEED_TIMEOUT_MS);
-	if (!err)
-		err = entry->err;
-	if (err)
-		fail("no answer about \"%s\" partition %d: %s", topic, (int) partition,
-			 rd_kafka_err2str(err));
-	result = entry->offset == RD_KAFKA_OFFSET_END ? -1 : entry->offset;
-	rd_kafka_topic_partition_list_destroy(list);
-	return result;
-}
-
 /* Waits until the lookup of a time answers offset, -1 for none. */
 void
 admin_wait_lookup(const char *topic, int32_t partition, int64_t time_ms,
@@ -621,7 +598,7 @@ admin_wait_lookup(const char *topic, int32_t partition, int64_t time_ms,
 	int64_t deadline_ms = now_ms() + FEED_TIMEOUT_MS;
 	int64_t found;
 
-	while ((found = lookup_time(topic, partition, time_ms)) != offset)
+	while ((found = lookup_offset(topic, partition, time_ms)) != offset)
 	{
 		if (now_ms() > deadline_ms)
 			fail("the lookup in \"%s\" partition %d answers %lld, not %lld",

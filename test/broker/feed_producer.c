@@ -102,19 +102,14 @@ on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	Producer *producer = opaque;
 
 	(void) rk;
-	if (message->err)
+	if (message->err || message->offset < 0 ||
+		rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_PERSISTED)
 	{
 		feed_line_number = (long) (intptr_t) message->_private;
 		fail("record not delivered to \"%s\" partition %d: %s",
 			 rd_kafka_topic_name(message->rkt), (int) message->partition,
-			 rd_kafka_err2str(message->err));
-	}
-	if (message->offset < 0 ||
-		rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_PERSISTED)
-	{
-		feed_line_number = (long) (intptr_t) message->_private;
-		fail("the broker may not have the record for \"%s\" partition %d",
-			 rd_kafka_topic_name(message->rkt), (int) message->partition);
+			 message->err ? rd_kafka_err2str(message->err)
+						  : "the broker may not have it");
 	}
 	last_offset = message->offset;
 	if (producer->in_transaction)

@@ -288,11 +288,10 @@ for my $termination (1 .. $TERMINATIONS)
 		await_random_point($control);
 		$control->value('SELECT pg_terminate_backend(' . $session->pid . ')');
 		$result = $session->result;
-		last if $result->{ended};
 		$session->quit;
+		last if $result->{ended};
 	}
 	like("$result->{ended}$result->{error}", qr/^1.*57P01/s, "termination $termination: told");
-	$session->quit;
 	check_table("termination $termination");
 }
 check_complete('after terminations');
