@@ -123,7 +123,9 @@ EOF
 # An idempotent producer's last batch stays behind empty when all in it is
 # compacted away, keeps its time, and makes lookups of earlier times answer
 # "none", though later records match. The records are large, since the cleaner
-# makes one segment of small ones, in which the lookup would go on.
+# makes one segment of small ones, in which the lookup would go on; and those
+# of a group lie within segment.ms, since a segment that ends with an early
+# batch would be small.
 my $large = 'v' x 100_000;
 $broker->feed(<<"EOF");
 create-topic compacted cleanup.policy=compact segment.ms=100 segment.bytes=1048576 min.cleanable.dirty.ratio=0.001 min.compaction.lag.ms=0 delete.retention.ms=0
@@ -134,7 +136,7 @@ produce compacted time=@{[$base + 1010]} key=again value=old
 flush
 use -
 set enable.idempotence=false
-generate compacted count=10 time=@{[$base + 200000]} step=100 key=n{n} value=$large
+generate compacted count=10 time=@{[$base + 200000]} step=10 key=n{n} value=$large
 produce compacted time=@{[$base + 300000]} key=again value=new
 flush
 produce compacted time=@{[$base + 900000]} key=roll1 value=x
