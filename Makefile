@@ -27,6 +27,7 @@ OBJS = \
 	src/client/group.o \
 	src/client/handle.o \
 	src/client/lookup.o \
+	src/client/message.o \
 	src/client/poll.o \
 	src/client/pool.o \
 	src/client/topic.o \

@@ -352,6 +352,11 @@ extern char *kafka_cursor_describe_open(const KafkaCursor *cursor);
 /* Stops reading; the client can then be released. */
 extern void kafka_cursor_close(KafkaCursor *cursor);
 
+/* ----------------------------------------------------------------
+ * message.c: what a message holds beside its bytes
+ * ----------------------------------------------------------------
+ */
+
 /* Milliseconds since 1970, or -1 where the record has none. */
 extern int64 kafka_message_timestamp(const KafkaMessage *message,
 									 bool *log_append_time);

@@ -57,13 +57,13 @@ typedef struct KafkaSettingsEntry
 } KafkaSettingsEntry;
 
 /* The partitions that a topic had when it was last described. */
-typedef struct KafkaSeenTopic
+typedef struct KafkaDescribedTopic
 {
-	struct KafkaSeenTopic *next;
+	struct KafkaDescribedTopic *next;
 	int32 *partitions;
 	int npartitions;
 	char name[FLEXIBLE_ARRAY_MEMBER];
-} KafkaSeenTopic;
+} KafkaDescribedTopic;
 
 /*
  * Allocated by malloc, not palloc: an idle handle outlives every memory
@@ -103,7 +103,7 @@ struct KafkaClient
 	int64 waited_ms; /* how long the call that failed tried */
 	KafkaClientFault fault;
 	KafkaSettingsEntry *settings;
-	KafkaSeenTopic *seen_topics;
+	KafkaDescribedTopic *described_topics;
 	struct KafkaCall *calls; /* not freed yet; see call.c */
 	int slice_ms;            /* for the first try of a call; may be 0 */
 	uint64 acquisition;      /* how many times it has been acquired */

@@ -235,62 +235,63 @@ read_topic_answer(const rd_kafka_metadata_t *metadata, KafkaTopic *topic,
 	return true;
 }
 
-static KafkaSeenTopic *
-find_seen(KafkaClient *client, const char *name)
+static KafkaDescribedTopic *
+find_described(KafkaClient *client, const char *name)
 {
-	KafkaSeenTopic *seen;
+	KafkaDescribedTopic *described;
 
-	for (seen = client->seen_topics; seen; seen = seen->next)
+	for (described = client->described_topics; described;
+		 described = described->next)
 	{
-		if (strcmp(seen->name, name) == 0)
+		if (strcmp(described->name, name) == 0)
 			break;
 	}
-	return seen;
+	return described;
 }
 
 /* Remembers a topic's partitions; without memory, nothing. */
 static void
-note_seen(KafkaClient *client, const KafkaTopic *topic)
+note_described(KafkaClient *client, const KafkaTopic *topic)
 {
 	size_t size = sizeof(int32) * Max(topic->npartitions, 1);
-	KafkaSeenTopic *seen = find_seen(client, topic->name);
+	KafkaDescribedTopic *described = find_described(client, topic->name);
 	int32 *partitions = malloc(size);
 
-	if (partitions && seen == NULL)
+	if (partitions && described == NULL)
 	{
-		seen = calloc(1, offsetof(KafkaSeenTopic, name) + strlen(topic->name) +
-							 1);
-		if (seen)
+		described = calloc(1, offsetof(KafkaDescribedTopic, name) +
+								  strlen(topic->name) + 1);
+		if (described)
 		{
-			strcpy(seen->name, topic->name);
-			seen->next = client->seen_topics;
-			client->seen_topics = seen;
+			strcpy(described->name, topic->name);
+			described->next = client->described_topics;
+			client->described_topics = described;
 		}
 	}
-	if (partitions == NULL || seen == NULL)
+	if (partitions == NULL || described == NULL)
 	{
 		free(partitions);
 		return;
 	}
 	memcpy(partitions, topic->partitions, sizeof(int32) * topic->npartitions);
-	free(seen->partitions);
-	seen->partitions = partitions;
-	seen->npartitions = topic->npartitions;
+	free(described->partitions);
+	described->partitions = partitions;
+	described->npartitions = topic->npartitions;
 }
 
 bool
 kafka_client_recall_topic(KafkaClient *client, const char *name,
 						  KafkaTopic *topic)
 {
-	const KafkaSeenTopic *seen = find_seen(client, name);
+	const KafkaDescribedTopic *described = find_described(client, name);
 
-	if (seen == NULL)
+	if (described == NULL)
 		return false;
 	topic->name = pstrdup(name);
-	topic->npartitions = seen->npartitions;
-	topic->partitions = palloc(sizeof(int32) * Max(seen->npartitions, 1));
-	memcpy(topic->partitions, seen->partitions,
-		   sizeof(int32) * seen->npartitions);
+	topic->npartitions = described->npartitions;
+	topic->partitions = palloc(sizeof(int32) * Max(described->npartitions, 1));
+	memcpy(topic->partitions, described->partitions,
+		   sizeof(int32) * described->npartitions);
 	return true;
 }
 
@@ -316,7 +317,7 @@ describe_topic(KafkaClient *client, const char *name, KafkaTopic *topic,
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		kafka_client_raise(client, KAFKA_DOING_ADMIN, err,
 						   rd_kafka_err2str(err), name, -1);
-	note_seen(client, topic);
+	note_described(client, topic);
 }
 
 struct KafkaDescribeAhead
@@ -604,13 +605,13 @@ kafka_topics_free(KafkaClient *client)
 		drop_question(entry);
 		free(entry);
 	}
-	while (client->seen_topics)
+	while (client->described_topics)
 	{
-		KafkaSeenTopic *seen = client->seen_topics;
+		KafkaDescribedTopic *described = client->described_topics;
 
-		client->seen_topics = seen->next;
-		free(seen->partitions);
-		free(seen);
+		client->described_topics = described->next;
+		free(described->partitions);
+		free(described);
 	}
 }
 

@@ -3,114 +3,17 @@
  * test_bounds.c
  *		Checks the algebra of bounds against point sets.
  *
- * On a domain of a few hundred points a bound is a set of points, AND is
- * intersection and OR is union, and both can be computed point by point.
- * Random expressions must give exactly these sets while nothing is widened,
- * and never fewer points when something is.
+ * Random expressions must give exactly their points while nothing is widened;
+ * test_bounds_widening.c checks the rest.
  *
  * IDENTIFICATION
  *		test/unit/test_bounds.c
  *
  *-------------------------------------------------------------------------
  */
-#include <stdlib.h>
-
-#include "bounds.h"
-#include "tap.h"
-
-/* The points of the largest domain used. */
-#define MAX_POINTS (16 * 16 * 16)
-
-typedef struct PointSet
-{
-	bool has[MAX_POINTS];
-} PointSet;
+#include "bounds_check.h"
 
 static const int small_sides[KAFKA_DIMENSION_COUNT] = {4, 5, 5, 5};
-static const int cube_sides[KAFKA_DIMENSION_COUNT] = {8, 8, 8, 1};
-static const int large_sides[KAFKA_DIMENSION_COUNT] = {16, 16, 16, 1};
-
-static uint64_t random_state = 88172645463325252u;
-
-/* Marsaglia's xorshift: the same sequence on every machine. */
-static int
-random_below(int limit)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (int) ((random_state >> 33) % (uint64_t) limit);
-}
-
-static bool
-range_has(KafkaRange range, int64_t value)
-{
-	return range.start <= value &&
-		   (value < range.end || range.end == INT64_MAX);
-}
-
-static bool
-box_has(const KafkaBox *box, const int *point)
-{
-	int d;
-
-	for (d = 0; d < KAFKA_DIMENSION_COUNT; d++)
-	{
-		if (!range_has(box->range[d], point[d]))
-			return false;
-	}
-	return true;
-}
-
-static bool
-bounds_have(const KafkaBounds *bounds, const int *point)
-{
-	int i;
-
-	for (i = 0; i < bounds->nboxes; i++)
-	{
-		if (box_has(&bounds->boxes[i], point))
-			return true;
-	}
-	return false;
-}
-
-static int
-count_points(const int *sides)
-{
-	return sides[0] * sides[1] * sides[2] * sides[3];
-}
-
-static void
-unpack_point(const int *sides, int index, int *point)
-{
-	int d;
-
-	for (d = KAFKA_DIMENSION_COUNT - 1; d >= 0; d--)
-	{
-		point[d] = index % sides[d];
-		index /= sides[d];
-	}
-}
-
-/* Points that only one of the two has: missing ones and surplus ones. */
-static void
-compare_with_points(const KafkaBounds *bounds, const PointSet *points,
-					const int *sides, int *missing, int *surplus)
-{
-	int i;
-
-	for (i = 0; i < count_points(sides); i++)
-	{
-		int point[KAFKA_DIMENSION_COUNT];
-		bool got;
-
-		unpack_point(sides, i, point);
-		got = bounds_have(bounds, point);
-		*missing += points->has[i] && !got;
-		*surplus += got && !points->has[i];
-	}
-}
 
 /* A range inside [0, side), or half or wholly unbounded; empty at times. */
 static KafkaRange
@@ -245,226 +148,6 @@ test_random_algebra(const int *sides, int ncases, int max_boxes)
 		   ncases, max_boxes);
 	is_int(untidy, 0, "%d cases of up to %d boxes: nothing left to simplify",
 		   ncases, max_boxes);
-}
-
-static void
-add_box(KafkaBounds *bounds, KafkaRange partition, KafkaRange offset,
-		KafkaRange time_ms)
-{
-	KafkaBounds product;
-	KafkaBounds slab;
-
-	kafka_bounds_nothing(&product);
-	kafka_bounds_add_range(&product, KAFKA_DIMENSION_PARTITION, partition);
-	kafka_bounds_nothing(&slab);
-	kafka_bounds_add_range(&slab, KAFKA_DIMENSION_OFFSET, offset);
-	kafka_bounds_and(&product, &slab);
-	kafka_bounds_nothing(&slab);
-	kafka_bounds_add_range(&slab, KAFKA_DIMENSION_TIME, time_ms);
-	kafka_bounds_and(&product, &slab);
-	kafka_bounds_or(bounds, &product);
-}
-
-static KafkaRange
-single(int64_t value)
-{
-	return (KafkaRange){value, value + 1};
-}
-
-/*
- * Every second point of a cube, in scattered order: 256 boxes of which no two
- * join exactly, so half of them must go by widening.
- */
-static void
-test_widened_checkerboard(int ncases)
-{
-	int npoints = count_points(cube_sides);
-	int missing = 0;
-	int surplus = 0;
-	int overflows = 0;
-	int useless = 0;
-	int i;
-	int p;
-
-	for (i = 0; i < ncases; i++)
-	{
-		KafkaBounds bounds;
-		PointSet points;
-		int start = random_below(npoints);
-		int surplus_before = surplus;
-
-		kafka_bounds_nothing(&bounds);
-		memset(&points, 0, sizeof(points));
-		for (p = 0; p < npoints; p++)
-		{
-			/* 77 and 512 have no common factor: every index comes once */
-			int index = (start + p * 77) % npoints;
-			int point[KAFKA_DIMENSION_COUNT];
-
-			unpack_point(cube_sides, index, point);
-			if ((point[0] + point[1] + point[2]) % 2 != 0)
-				continue;
-			points.has[index] = true;
-			add_box(&bounds, single(point[0]), single(point[1]),
-					single(point[2]));
-			overflows += bounds.nboxes > KAFKA_BOUNDS_MAX_BOXES;
-		}
-		compare_with_points(&bounds, &points, cube_sides, &missing, &surplus);
-		useless += surplus - surplus_before == npoints / 2;
-	}
-	is_int(missing, 0, "a widened checkerboard misses no point");
-	is_int(overflows, 0, "a widened checkerboard stays within the array");
-	is_int(useless, 0, "a widened checkerboard is not everything");
-	ok(surplus > 0, "256 separate points do not fit without widening");
-}
-
-/*
- * Two unions of 128 columns each, crossing: 1024 of the 16384 pairs have a
- * point in common, each another one.
- */
-static void
-test_widened_and(void)
-{
-	KafkaBounds a;
-	KafkaBounds b;
-	PointSet expected;
-	int missing = 0;
-	int surplus = 0;
-	int i;
-	int j;
-	int p;
-
-	kafka_bounds_nothing(&a);
-	kafka_bounds_nothing(&b);
-	for (i = 0; i < 16; i++)
-	{
-		for (j = i % 2; j < 16; j += 2)
-		{
-			add_box(&a, single(i), single(j), KAFKA_RANGE_ALL);
-			add_box(&b, KAFKA_RANGE_ALL, single(i), single(j));
-		}
-	}
-	is_int(a.nboxes, 128, "the first union is full");
-	is_int(b.nboxes, 128, "the second union is full");
-	kafka_bounds_and(&a, &b);
-	for (p = 0; p < count_points(large_sides); p++)
-	{
-		int point[KAFKA_DIMENSION_COUNT];
-
-		unpack_point(large_sides, p, point);
-		expected.has[p] =
-			(point[0] + point[1]) % 2 == 0 && (point[1] + point[2]) % 2 == 0;
-	}
-	compare_with_points(&a, &expected, large_sides, &missing, &surplus);
-	is_int(missing, 0, "AND of two full unions misses no point");
-	ok(a.nboxes > 0 && a.nboxes <= KAFKA_BOUNDS_MAX_BOXES,
-	   "AND of two full unions stays within the array");
-	ok(surplus > 0 && surplus < 4096 - 1024,
-	   "AND of two full unions is widened, but not to everything");
-}
-
-/* What is given up first is what costs least. */
-static void
-test_widening_choice(void)
-{
-	KafkaBounds bounds;
-	KafkaBounds before;
-	int nkept = 0;
-	int i;
-	int j;
-
-	/* windows of an hour a day, one pair of them a minute apart */
-	kafka_bounds_nothing(&bounds);
-	for (i = 0; i < KAFKA_BOUNDS_MAX_BOXES; i++)
-	{
-		int64_t start_ms = i * INT64_C(86400000);
-
-		add_box(&bounds, KAFKA_RANGE_ALL, KAFKA_RANGE_ALL,
-				(KafkaRange){start_ms, start_ms + 3600000});
-	}
-	is_int(bounds.nboxes, KAFKA_BOUNDS_MAX_BOXES, "128 windows fit");
-	before = bounds;
-	add_box(&bounds, KAFKA_RANGE_ALL, KAFKA_RANGE_ALL,
-			(KafkaRange){50 * INT64_C(86400000) + 3660000,
-						 50 * INT64_C(86400000) + 7200000});
-	is_int(bounds.nboxes, KAFKA_BOUNDS_MAX_BOXES, "window 129 joins another");
-	for (i = 0; i < bounds.nboxes; i++)
-	{
-		for (j = 0; j < before.nboxes; j++)
-			nkept += memcmp(&bounds.boxes[i], &before.boxes[j],
-							sizeof(KafkaBox)) == 0;
-	}
-	is_int(nkept, KAFKA_BOUNDS_MAX_BOXES - 1, "127 windows are untouched");
-
-	/* resuming 200 partitions, of which 100 stand at nearly one offset */
-	kafka_bounds_nothing(&bounds);
-	for (i = 0; i < 200; i++)
-		add_box(&bounds, single(i),
-				(KafkaRange){i % 2 == 0 ? 1000000 + 1000 * i
-										: 5000000 + 100000 * i,
-							 INT64_MAX},
-				KAFKA_RANGE_ALL);
-	is_int(bounds.nboxes, KAFKA_BOUNDS_MAX_BOXES, "200 partitions are joined");
-	for (i = 0, nkept = 0; i < 200; i++)
-		nkept += kafka_bounds_has_partition(&bounds, i, 201);
-	is_int(nkept, 200, "all partitions are left");
-	ok(!kafka_bounds_has_partition(&bounds, 200, 201), "and no other");
-	for (i = 0; i < bounds.nboxes; i++)
-	{
-		if (bounds.boxes[i].range[KAFKA_DIMENSION_OFFSET].start < 1000000)
-			break;
-	}
-	is_int(i, bounds.nboxes, "no partition is read from its beginning");
-}
-
-/* Two ranges in each of 100 partitions: the nearest box is not the next. */
-static void
-test_widening_across_partitions(void)
-{
-	KafkaBounds bounds;
-	int64_t longest = 0;
-	int i;
-
-	kafka_bounds_nothing(&bounds);
-	for (i = 0; i < 100; i++)
-	{
-		/* all different, so that none join exactly */
-		add_box(&bounds, single(i), (KafkaRange){100 + i, 300 + i},
-				KAFKA_RANGE_ALL);
-		add_box(&bounds, single(i), (KafkaRange){1000100 + i, 1000300 + i},
-				KAFKA_RANGE_ALL);
-	}
-	is_int(bounds.nboxes, KAFKA_BOUNDS_MAX_BOXES, "200 boxes are joined");
-	for (i = 0; i < bounds.nboxes; i++)
-	{
-		KafkaRange offset = bounds.boxes[i].range[KAFKA_DIMENSION_OFFSET];
-
-		if (offset.end - offset.start > longest)
-			longest = offset.end - offset.start;
-	}
-	ok(longest >= 200 && longest < 1000,
-	   "no box spans both ranges of a partition (%lld)", (long long) longest);
-}
-
-/* Offsets below 0 do not exist, and weigh nothing. */
-static void
-test_widening_without_lower_end(void)
-{
-	KafkaBounds bounds;
-	int nfillers = 0;
-	int i;
-
-	kafka_bounds_nothing(&bounds);
-	add_box(&bounds, single(1), (KafkaRange){INT64_MIN, 100}, KAFKA_RANGE_ALL);
-	add_box(&bounds, single(3), (KafkaRange){INT64_MIN, 200}, KAFKA_RANGE_ALL);
-	for (i = 1; i < KAFKA_BOUNDS_MAX_BOXES; i++)
-		add_box(&bounds, single(1000 * i),
-				(KafkaRange){1000000 * i, 1000000 * i + 10}, KAFKA_RANGE_ALL);
-	ok(kafka_bounds_has_partition(&bounds, 2, 9), "two low ranges are joined");
-	for (i = 1; i < KAFKA_BOUNDS_MAX_BOXES; i++)
-		nfillers += kafka_bounds_has_partition(&bounds, 1000 * i, 1) &&
-					!kafka_bounds_has_partition(&bounds, 1000 * i + 1, 1);
-	is_int(nfillers, KAFKA_BOUNDS_MAX_BOXES - 1, "distant boxes are not");
 }
 
 /* Each op against each value, tried at the values around it. */
@@ -633,46 +316,6 @@ test_hash_of_unknown_partitions(void)
 	ok(!kafka_bounds_has_partition(&bounds, 0, 1), "no hash is negative");
 }
 
-/*
- * Many keys in many windows of time: what is given up are times, not keys,
- * and no third key comes in where two are joined.
- */
-static void
-test_widening_of_hashes(void)
-{
-	KafkaBounds bounds;
-	KafkaBounds windows;
-	KafkaSlice slices[KAFKA_BOUNDS_MAX_BOXES];
-	int nread = 0;
-	int i;
-
-	kafka_bounds_nothing(&bounds);
-	for (i = 0; i < 60; i++)
-		kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH,
-							   single(i * INT64_C(50331653)));
-	kafka_bounds_nothing(&windows);
-	for (i = 0; i < 3; i++)
-	{
-		int64_t start_ms = i * INT64_C(7200000);
-
-		kafka_bounds_add_range(&windows, KAFKA_DIMENSION_TIME,
-							   (KafkaRange){start_ms, start_ms + 3600000});
-	}
-	kafka_bounds_and(&bounds, &windows);
-	ok(bounds.nboxes > 100 && bounds.nboxes <= KAFKA_BOUNDS_MAX_BOXES,
-	   "60 keys in 3 windows are widened (%d boxes)", bounds.nboxes);
-	for (i = 0; i < 1009; i++)
-		nread += kafka_bounds_has_partition(&bounds, i, 1009);
-	is_int(nread, 60, "and are still 60 keys, of 60 partitions");
-
-	kafka_bounds_nothing(&bounds);
-	for (i = 0; i <= KAFKA_BOUNDS_MAX_BOXES; i++)
-		kafka_bounds_add_range(&bounds, KAFKA_DIMENSION_KEY_HASH,
-							   single(i * INT64_C(30000001)));
-	ok(kafka_bounds_is_everything(&bounds), "129 keys are everything");
-	is_int(kafka_bounds_slices(&bounds, 5, 200, slices), 1, "in one slice");
-}
-
 /* Might a row of the partition at this point be let through? */
 static bool
 slice_expected(const KafkaBounds *bounds, const int *point, int npartitions)
@@ -791,16 +434,10 @@ main(void)
 {
 	test_random_algebra(small_sides, 4000, 5);
 	test_random_algebra(small_sides, 2000, 9);
-	test_widened_checkerboard(5);
-	test_widened_and();
-	test_widening_choice();
-	test_widening_across_partitions();
-	test_widening_without_lower_end();
 	test_range_from_op();
 	test_range_merge();
 	test_hash_partitions();
 	test_hash_of_unknown_partitions();
-	test_widening_of_hashes();
 	test_random_slices(4000);
 	test_everything_and_nothing();
 	return done_testing();
