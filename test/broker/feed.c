@@ -6,11 +6,11 @@
  * Call:  feed [-b BROKERS] [-X PROPERTY=VALUE]... [FILE]...
  *
  * BROKERS defaults to the environment variable KAFKA_BROKERS.  -X sets a
- *property of the client library on every connection.  Without a FILE, or for
- *"-", the script comes from standard input and each line is executed when it
- *arrives, so that a test can keep a transaction open and go on later.  The
- *first thing that goes wrong, a delivery report included, ends the program
- *with status 1 and "FILE:LINE: message".
+ * property of the client library on every connection.  Without a FILE, or for
+ * "-", the script comes from standard input and each line is executed when it
+ * arrives, so that a test can keep a transaction open and go on later.  The
+ * first thing that goes wrong, a delivery report included, ends the program
+ * with status 1 and "FILE:LINE: message".
  *
  * A line is a command with words; # begins a comment.  A word, or a part of
  * one, may be quoted: '...' is verbatim, with '' for a quote; "..." and bare

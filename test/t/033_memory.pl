@@ -80,6 +80,13 @@ for my $limit (sort keys %limit_kb)
 	  for 'tiny', keys %rows;
 }
 
+# What the broker has, so that a count that differs is known to be the scan's.
+for my $topic (sort keys %rows)
+{
+	is( $node->safe_psql('postgres', "SELECT sum(end_offset - low_offset) FROM kafka.watermarks('${topic}_16mb')"),
+		$rows{$topic}, "$topic: produced");
+}
+
 # A session that has read something, and forgets its peak
 sub idle_session
 {
