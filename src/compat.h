@@ -33,6 +33,15 @@
 	 pg_foreign_server_aclcheck(objectid, roleid, mode))
 #endif
 
+/* Builds a range from its bounds, which must be in order. */
+#if PG_VERSION_NUM < 160000
+#define kafka_make_range(type, lower, upper) \
+	make_range(type, lower, upper, false)
+#else
+#define kafka_make_range(type, lower, upper) \
+	make_range(type, lower, upper, false, NULL)
+#endif
+
 /* What kind of word an abbreviation of a zone is, and its value or zone. */
 #if PG_VERSION_NUM < 160000
 #define kafka_decode_zone_abbreviation(lower, type, value, tz) \

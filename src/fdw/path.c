@@ -45,6 +45,63 @@ is_form(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
 	return kafka_pushdown_is_form(&state->columns, em->em_expr);
 }
 
+/* Adds the relations, but for the scan's own, unless they are known. */
+static List *
+add_outer_relids(List *sets, const RelOptInfo *baserel, Relids relids)
+{
+	Relids outer = bms_union(relids, baserel->lateral_relids);
+	ListCell *lc;
+
+	outer = bms_del_member(outer, baserel->relid);
+	if (bms_is_empty(outer))
+		return sets;
+	foreach(lc, sets)
+	{
+		if (bms_equal(lfirst(lc), outer))
+			return sets;
+	}
+	return lappend(sets, outer);
+}
+
+/*
+ * In "date_trunc(o.unit, ts) = o.hour" the form uses other relations itself.
+ * The equality is not implied for this relation alone, so it is not among those
+ * that are generated for its columns; but a path with these relations as
+ * parameters gets it (get_baserel_parampathinfo).
+ */
+static List *
+add_mixed_members(List *sets, PlannerInfo *root, RelOptInfo *baserel,
+				  const EquivalenceClass *ec)
+{
+	ListCell *lc;
+	ListCell *other;
+
+	if (ec->ec_has_volatile || ec->ec_has_const)
+		return sets;
+	foreach(lc, ec->ec_members)
+	{
+		EquivalenceMember *mixed = lfirst(lc);
+
+		if (mixed->em_is_child ||
+			!bms_is_member(baserel->relid, mixed->em_relids) ||
+			bms_membership(mixed->em_relids) != BMS_MULTIPLE ||
+			!is_form(root, baserel, NULL, mixed, NULL))
+			continue;
+		foreach(other, ec->ec_members)
+		{
+			EquivalenceMember *value = lfirst(other);
+
+			Relids relids = bms_union(mixed->em_relids, value->em_relids);
+
+			if (!value->em_is_child &&
+				!bms_is_member(baserel->relid, value->em_relids) &&
+				bms_is_subset(relids, root->all_baserels))
+				sets = add_outer_relids(sets, baserel, relids);
+		}
+	}
+	return sets;
+}
+
 /*
  * Collects the sets of other relations whose values could bound a scan: from
  * join clauses as written, and from those implied by equivalences.
@@ -56,6 +113,7 @@ collect_outer_relids(PlannerInfo *root, RelOptInfo *baserel)
 	List *clauses = list_copy(baserel->joininfo);
 	List *sets = NIL;
 	ListCell *lc;
+	int i = -1;
 
 	if (state->tail != NULL)
 		return NIL;
@@ -66,24 +124,14 @@ collect_outer_relids(PlannerInfo *root, RelOptInfo *baserel)
 	foreach(lc, clauses)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
-		Relids outer;
-		ListCell *known;
 
-		if (!join_clause_is_movable_to(rinfo, baserel) ||
-			!kafka_pushdown_understands(&state->columns, rinfo->clause))
-			continue;
-		outer = bms_union(rinfo->clause_relids, baserel->lateral_relids);
-		outer = bms_del_member(outer, baserel->relid);
-		if (bms_is_empty(outer))
-			continue;
-		foreach(known, sets)
-		{
-			if (bms_equal(lfirst(known), outer))
-				break;
-		}
-		if (known == NULL)
-			sets = lappend(sets, outer);
+		if (join_clause_is_movable_to(rinfo, baserel) &&
+			kafka_pushdown_understands(&state->columns, rinfo->clause))
+			sets = add_outer_relids(sets, baserel, rinfo->clause_relids);
 	}
+	while ((i = bms_next_member(baserel->eclass_indexes, i)) >= 0)
+		sets = add_mixed_members(sets, root, baserel,
+								 list_nth(root->eq_classes, i));
 	return sets;
 }
 

@@ -26,16 +26,21 @@
 
 #include "access/sysattr.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "core/moment.h"
 #include "fdw/plan.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/restrictinfo.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/multirangetypes.h"
+#include "utils/rangetypes.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 /*
  * How far apart two different times are made up, as a share of the times that
@@ -52,6 +57,14 @@
 #define MAX_PRODUCT 1024
 
 #define MADE_UP_KEY "key"
+#define MADE_UP_UNIT "hour"
+#define MADE_UP_ZONE "UTC"
+
+/* Of an array; the planner takes it for as many. */
+#define MADE_UP_ELEMENTS 10
+
+/* In a range of offsets, and between the elements of an array of them */
+#define MADE_UP_OFFSETS 1000
 
 typedef struct BoundsMaker
 {
@@ -61,7 +74,19 @@ typedef struct BoundsMaker
 	KafkaTypical typical;
 	List *atoms; /* expressions whose values are made up, so far */
 	bool made_up;
+	Node *clause; /* that is being looked at */
 } BoundsMaker;
+
+/* A value to be made up: of this expression, for a clause of these columns. */
+typedef struct MadeUp
+{
+	Node *expr;
+	int dimensions;
+	int64 shift; /* constant that is added to it */
+} MadeUp;
+
+static bool find_value(BoundsMaker *maker, Node *expr, int dimensions,
+					   Datum *value, bool *isnull);
 
 /* Sets of the dimensions that a clause is about */
 #define DIMENSION_BIT(d) (1 << (d))
@@ -209,16 +234,72 @@ make_up_integer(const BoundsMaker *maker, Oid type, int dimensions,
 	return true;
 }
 
+/* An hour is a stride, a distance and a zone. */
+static Datum
+make_up_interval(int64 shift_us)
+{
+	Interval *interval = palloc0(sizeof(Interval));
+
+	interval->time = USECS_PER_HOUR + shift_us;
+	return IntervalPGetDatum(interval);
+}
+
+typedef struct UnitSearch
+{
+	Node *expr;
+	bool found;
+} UnitSearch;
+
+static bool
+find_unit(Node *node, UnitSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr))
+	{
+		const FuncExpr *call = (FuncExpr *) node;
+
+		switch (call->funcid)
+		{
+			case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
+			case F_DATE_TRUNC_TEXT_TIMESTAMP:
+			case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
+				search->found |= equal(linitial(call->args), search->expr);
+		}
+	}
+	return expression_tree_walker(node, find_unit, search);
+}
+
+/* Is the expression the unit of a date_trunc in the clause? */
+static bool
+is_unit(Node *clause, Node *expr)
+{
+	UnitSearch search = {.expr = expr};
+
+	(void) find_unit(clause, &search);
+	return search.found;
+}
+
+/* What a text is in the clause: a key, a unit of date_trunc, or else a zone. */
+static const char *
+make_up_text(const BoundsMaker *maker, Node *expr, int dimensions)
+{
+	if (dimensions == DIMENSION_BIT(KAFKA_DIMENSION_KEY_HASH))
+		return MADE_UP_KEY;
+	return is_unit(maker->clause, expr) ? MADE_UP_UNIT : MADE_UP_ZONE;
+}
+
 /*
  * Makes up a value of a type, for the atom of this number and a constant added
  * to it; false when there is none for it.
  */
 static bool
-make_up_value(BoundsMaker *maker, Oid type, int dimensions, int atom,
-			  int64 shift, Datum *value)
+make_up_scalar(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
+			   Datum *value)
 {
 	int64 time_ms = maker->typical.time_ms +
 					(int64) (maker->typical.span_ms * SPACING_SHARE) * atom;
+	int64 shift = made_up->shift;
 	int64 time_us;
 
 	if (!kafka_moment_from_kafka(time_ms, &time_us))
@@ -236,6 +317,9 @@ make_up_value(BoundsMaker *maker, Oid type, int dimensions, int atom,
 			*value = DirectFunctionCall1(timestamptz_date,
 										 TimestampTzGetDatum(time_us));
 			return shift == 0;
+		case INTERVALOID:
+			*value = make_up_interval(shift);
+			return true;
 		case FLOAT8OID:
 			*value = Float8GetDatum(time_ms / 1000.0);
 			return shift == 0;
@@ -246,15 +330,121 @@ make_up_value(BoundsMaker *maker, Oid type, int dimensions, int atom,
 		case INT2OID:
 		case INT4OID:
 		case INT8OID:
-			return make_up_integer(maker, type, dimensions, shift, value);
+			return make_up_integer(maker, type, made_up->dimensions, shift,
+								   value);
 		case TEXTOID:
 		case VARCHAROID:
 		case BYTEAOID:
-			*value = CStringGetTextDatum(MADE_UP_KEY);
+			*value = CStringGetTextDatum(
+				make_up_text(maker, made_up->expr, made_up->dimensions));
 			return true;
 		default:
 			return false;
 	}
+}
+
+/* A range, or a multirange of one, from the atom to the next one. */
+static bool
+make_up_range(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
+			  Datum *value)
+{
+	bool is_multirange = type_is_multirange(type);
+	Oid range_type = is_multirange ? get_multirange_range(type) : type;
+	TypeCacheEntry *cache =
+		lookup_type_cache(range_type, TYPECACHE_RANGE_INFO);
+	Oid element = cache->rngelemtype->type_id;
+	RangeBound lower = {.inclusive = true, .lower = true};
+	RangeBound upper = {.inclusive = true};
+	MadeUp end = *made_up;
+	RangeType *range;
+
+	if (get_typtype(element) != TYPTYPE_BASE || made_up->shift != 0)
+		return false;
+	if (element == INT4OID || element == INT8OID)
+		end.shift = MADE_UP_OFFSETS - 1;
+	if (!make_up_scalar(maker, made_up, element, atom, &lower.val) ||
+		!make_up_scalar(maker, &end, element, atom + 1, &upper.val))
+		return false;
+	range = kafka_make_range(cache, &lower, &upper);
+	if (is_multirange)
+		*value =
+			MultirangeTypePGetDatum(make_multirange(type, cache, 1, &range));
+	else
+		*value = RangeTypePGetDatum(range);
+	return true;
+}
+
+/* As many elements as the planner takes an array for that it does not know. */
+static bool
+make_up_array(BoundsMaker *maker, const MadeUp *made_up, Oid element, int atom,
+			  Datum *value)
+{
+	Datum elements[MADE_UP_ELEMENTS];
+	MadeUp one = *made_up;
+	int16 length;
+	bool by_value;
+	char align;
+
+	for (int i = 0; i < MADE_UP_ELEMENTS; i++)
+	{
+		if (!make_up_scalar(maker, &one, element, atom + i, &elements[i]))
+			return false;
+		one.shift += element == INT8OID ? MADE_UP_OFFSETS : 0;
+	}
+	get_typlenbyvalalign(element, &length, &by_value, &align);
+	*value =
+		PointerGetDatum(construct_array(elements, MADE_UP_ELEMENTS, element,
+										length, by_value, align));
+	return true;
+}
+
+static bool
+make_up_value(BoundsMaker *maker, Node *expr, Node *estimate, int dimensions,
+			  Datum *value)
+{
+	MadeUp made_up = {.expr = expr, .dimensions = dimensions};
+	Node *atom = split_shift(estimate, &made_up.shift);
+	int number = find_atom(maker, atom);
+	Oid type = getBaseType(exprType(estimate));
+	Oid element = get_element_type(type);
+
+	maker->made_up = true;
+	if (OidIsValid(element))
+		return make_up_array(maker, &made_up, getBaseType(element), number,
+							 value);
+	if (type_is_range(type) || type_is_multirange(type))
+		return make_up_range(maker, &made_up, type, number, value);
+	return make_up_scalar(maker, &made_up, type, number, value);
+}
+
+/* ARRAY[...] of values of which some are not known */
+static bool
+find_array(BoundsMaker *maker, ArrayExpr *array, int dimensions, Datum *value)
+{
+	int count = list_length(array->elements);
+	Datum *elements = palloc(sizeof(Datum) * Max(count, 1));
+	int nelements = 0;
+	int16 length;
+	bool by_value;
+	char align;
+	ListCell *cell;
+
+	if (array->multidims)
+		return false;
+	foreach(cell, array->elements)
+	{
+		bool isnull;
+
+		if (!find_value(maker, lfirst(cell), dimensions, &elements[nelements],
+						&isnull))
+			return false;
+		nelements += !isnull;
+	}
+	get_typlenbyvalalign(array->element_typeid, &length, &by_value, &align);
+	*value = PointerGetDatum(construct_array(elements, nelements,
+											 array->element_typeid, length,
+											 by_value, align));
+	return true;
 }
 
 /* Finds the value of an expression, or makes it up; false when neither can. */
@@ -263,8 +453,6 @@ find_value(BoundsMaker *maker, Node *expr, int dimensions, Datum *value,
 		   bool *isnull)
 {
 	Node *estimate = estimate_expression_value(maker->root, expr);
-	Node *atom;
-	int64 shift;
 
 	*isnull = false;
 	if (IsA(estimate, Const))
@@ -273,10 +461,9 @@ find_value(BoundsMaker *maker, Node *expr, int dimensions, Datum *value,
 		*isnull = ((Const *) estimate)->constisnull;
 		return true;
 	}
-	atom = split_shift(estimate, &shift);
-	maker->made_up = true;
-	return make_up_value(maker, getBaseType(exprType(estimate)), dimensions,
-						 find_atom(maker, atom), shift, value);
+	if (IsA(estimate, ArrayExpr))
+		return find_array(maker, (ArrayExpr *) estimate, dimensions, value);
+	return make_up_value(maker, expr, estimate, dimensions, value);
 }
 
 /* ----------------------------------------------------------------
@@ -298,6 +485,7 @@ find_bounds(BoundsMaker *maker, Expr *clause, int dimensions,
 
 	if (condition == NIL)
 		return false;
+	maker->clause = (Node *) clause;
 	foreach(lc, exprs)
 	{
 		int i = foreach_current_index(lc);
@@ -330,6 +518,7 @@ kafka_plan_find_bounds(PlannerInfo *root, RelOptInfo *baserel, List *clauses)
 		bool is_bounded =
 			kafka_plan_can_be_bounded(state) &&
 			find_bounds(&maker, rinfo->clause, dimensions, bounds) &&
+			!kafka_bounds_is_everything(bounds) &&
 			bounds->nboxes * result->all.nboxes <= MAX_PRODUCT;
 
 		if (is_bounded)

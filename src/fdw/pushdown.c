@@ -101,7 +101,9 @@ build_one_side(KafkaBuildState *state, KafkaNodeKind kind, Oid opno,
 
 	if (!kafka_form_match(state, form, &leaf.form))
 		return NIL;
-	if (kafka_operator_interpret(opno, collation, form_is_left, &leaf.form,
+	if (!(kind == KAFKA_NODE_DISTINCT &&
+		  state->columns->may_be_null[leaf.form.dimension]) &&
+		kafka_operator_interpret(opno, collation, form_is_left, &leaf.form,
 								 &leaf.op, &leaf.type))
 	{
 		if (negate)
@@ -184,7 +186,10 @@ build_array_comparison(KafkaBuildState *state, ScalarArrayOpExpr *clause,
 						  negate);
 }
 
-/* "a IS DISTINCT FROM b": it has the operator of "=". */
+/*
+ * "a IS DISTINCT FROM b": it has the operator of "=".  Of a column that may be
+ * NULL, though there is a partition or an offset, nothing is known.
+ */
 static List *
 build_distinct(KafkaBuildState *state, DistinctExpr *clause, bool negate)
 {

@@ -37,7 +37,10 @@ typedef struct KafkaPushdownColumns
 	Index relid; /* varno of the foreign table */
 	AttrNumber attnum[KAFKA_DIMENSION_COUNT];
 	Oid type[KAFKA_DIMENSION_COUNT]; /* base types */
-	int partitioner;                 /* KafkaPartitioner; 0 for none */
+
+	/* A partition or offset that its type refuses may be NULL instead. */
+	bool may_be_null[KAFKA_DIMENSION_COUNT];
+	int partitioner; /* KafkaPartitioner; 0 for none */
 	int nskewed;
 	KafkaSkewedColumn *skewed; /* all timestamptz */
 } KafkaPushdownColumns;

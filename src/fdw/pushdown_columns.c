@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fdw/fdw.h"
 #include "utils/lsyscache.h"
 
@@ -48,6 +49,7 @@ kafka_pushdown_columns(Index relid, const KafkaTableOptions *table,
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
 		KafkaDimension dimension;
+		Oid type;
 
 		if (columns[i].dropped)
 			continue;
@@ -56,9 +58,14 @@ kafka_pushdown_columns(Index relid, const KafkaTableOptions *table,
 				(KafkaSkewedColumn){i + 1, columns[i].max_skew_ms};
 		if (!dimension_of_role(table, columns[i].role, &dimension))
 			continue;
+		type = TupleDescAttr(tupdesc, i)->atttypid;
 		result.attnum[dimension] = i + 1;
-		result.type[dimension] =
-			getBaseType(TupleDescAttr(tupdesc, i)->atttypid);
+		result.type[dimension] = getBaseType(type);
+		if (dimension == KAFKA_DIMENSION_PARTITION ||
+			dimension == KAFKA_DIMENSION_OFFSET)
+			result.may_be_null[dimension] =
+				table->on_error == KAFKA_ON_ERROR_NULL &&
+				(result.type[dimension] != type || type == INT2OID);
 	}
 	return result;
 }

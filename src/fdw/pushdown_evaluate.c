@@ -252,7 +252,8 @@ evaluate_contained(const KafkaLeaf *leaf, const Datum *values,
 
 /*
  * Where IS NOT DISTINCT FROM is compared with NULL: of a time nothing is
- * known, since columns of it can be NULL, but partitions and offsets are not.
+ * known, since columns of it can be NULL.  Partitions and offsets are not, or
+ * no such leaf was built.
  */
 static void
 evaluate_distinct_null(const KafkaLeaf *leaf, KafkaBounds *bounds)

@@ -189,6 +189,17 @@ RESET enable_mergejoin;
 -- What is not pushed
 EXPLAIN (COSTS OFF) SELECT n FROM t WHERE to_char(ts, 'YYYY-MM-DD') = '2026-07-01' AND extract(hour FROM ts) = 3 AND ts::time < '12:00' AND NOT (ts <@ tstzrange('2026-07-01', '2026-07-02')) AND coalesce(ts, now()) > '2026-07-01';
 
+-- A number that the column's type refuses is NULL with on_error 'null'
+CREATE DOMAIN first_partition AS int CHECK (VALUE < 1);
+CREATE DOMAIN early AS bigint CHECK (VALUE < 100);
+CREATE FOREIGN TABLE refused (p first_partition OPTIONS (partition 'true'), o early OPTIONS (offset 'true'), n int)
+    SERVER pushdown_forms OPTIONS (topic 'pushdown_forms', on_error 'null');
+SELECT (SELECT count(*) FROM refused WHERE p IS DISTINCT FROM 1) AS not_1,
+    (SELECT count(*) FROM refused WHERE p IS NOT DISTINCT FROM (SELECT NULL::int)) AS no_p,
+    (SELECT count(*) FROM refused WHERE o IS NOT DISTINCT FROM (SELECT NULL::bigint)) AS no_o,
+    (SELECT count(*) FROM refused WHERE p <> 1) AS p_0,
+    read_of('SELECT n FROM refused WHERE p = 0 AND o < 3') AS read;
+
 -- Columns that cannot have the option
 CREATE FOREIGN TABLE unfit (at timestamp OPTIONS (max_skew '8s')) SERVER pushdown_forms OPTIONS (topic 'pushdown_forms');
 SELECT * FROM unfit;

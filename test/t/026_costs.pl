@@ -375,6 +375,39 @@ for my $kind ('by ANALYZE', 'with the ends seen')
 	$session->quit;
 }
 
+# Windows that other tables have in one value, and what else forms take from them
+$node->safe_psql('postgres', <<'EOF');
+CREATE TABLE windows AS SELECT t, tstzrange(t, t + interval '10 s') AS range, int8range(off, off + 10) AS offsets,
+	tstzmultirange(tstzrange(t, t + interval '10 s')) AS ranges, ARRAY[t, t + interval '5 s'] AS times, off, n % 3 AS part,
+	interval '1 hour' AS shift, text 'UTC' AS zone, text 'minute' AS unit FROM few;
+ANALYZE windows;
+EOF
+{
+	my $session = KafkaFdw::Session->new($node);
+	my %conditions = (
+		'a range' => [ 'k.ts <@ outer_rows.range', 10 * 102 ],
+		'a range of offsets' => [ 'k.o <@ outer_rows.offsets', 10 * 3 * 10 ],
+		'a multirange' => [ 'k.ts <@ outer_rows.ranges', 10 * 102 ],
+		'an array' => [ 'k.ts = ANY (outer_rows.times)', 10 * 2 * 4 ],
+		'an array of its columns' => [ 'k.o = ANY (ARRAY[outer_rows.off, outer_rows.off + 1]) AND k.p = outer_rows.part', 10 * 2 ],
+		'an interval' => [ q(k.ts + outer_rows.shift BETWEEN '2026-01-01 10:00' AND '2026-01-01 10:00:10'), 10 * 104 ],
+		'a zone' => [ 'k.ts AT TIME ZONE outer_rows.zone = outer_rows.t::timestamp', 10 * 4 ],
+		'a unit' => [ 'date_trunc(outer_rows.unit, k.ts) = outer_rows.t', 10 * 604 ],);
+
+	for my $name (sort keys %conditions)
+	{
+		my ($condition, $most) = @{ $conditions{$name} };
+		my $query = "SELECT k.* FROM windows AS outer_rows JOIN big AS k ON $condition";
+
+		ok(seeks_per_row($session, $query), "$name of another table");
+		my $plan = decode_json($session->value("EXPLAIN (ANALYZE, FORMAT JSON) $query"))->[0];
+		my ($scan) = scans($plan->{Plan});
+		cmp_ok($scan->{'Messages Read'}, '<=', $most, "$name of another table: messages read");
+		note "$name: $scan->{'Messages Read'} read, $scan->{'Plan Rows'} rows expected";
+	}
+	$session->quit;
+}
+
 # Where nothing bounds how late records come, a window is read to the end.
 create_table($node, 'unbounded', 'k', $record, topic => 'big');
 analyze('unbounded');
