@@ -15,7 +15,7 @@ CREATE FOREIGN TABLE events (
 
 -- The messages are of 2024: an option that keeps what is not older than a time
 CREATE FUNCTION since(timestamptz) RETURNS jsonb LANGUAGE SQL AS $$
-    SELECT jsonb_build_object('retention', round(extract(epoch FROM now() - $1) * 1000) || ' ms')
+    SELECT jsonb_build_object('retention', floor(extract(epoch FROM now() - $1) * 1000) || ' ms')
 $$;
 CREATE FUNCTION letters(rollup_name text)
 RETURNS TABLE (p int, o bigint, stage text, sqlstate text, message text, attempts int,
