@@ -90,7 +90,6 @@ add_mixed_members(List *sets, PlannerInfo *root, RelOptInfo *baserel,
 		foreach(other, ec->ec_members)
 		{
 			EquivalenceMember *value = lfirst(other);
-
 			Relids relids = bms_union(mixed->em_relids, value->em_relids);
 
 			if (!value->em_is_child &&

@@ -35,7 +35,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/multirangetypes.h"
 #include "utils/rangetypes.h"
@@ -74,19 +73,15 @@ typedef struct BoundsMaker
 	KafkaTypical typical;
 	List *atoms; /* expressions whose values are made up, so far */
 	bool made_up;
-	Node *clause; /* that is being looked at */
+
+	/* What is being looked at: a clause, and the number of a value in it */
+	int dimensions;
+	List *condition;
+	int value;
 } BoundsMaker;
 
-/* A value to be made up: of this expression, for a clause of these columns. */
-typedef struct MadeUp
-{
-	Node *expr;
-	int dimensions;
-	int64 shift; /* constant that is added to it */
-} MadeUp;
-
-static bool find_value(BoundsMaker *maker, Node *expr, int dimensions,
-					   Datum *value, bool *isnull);
+static bool find_value(BoundsMaker *maker, Node *estimate, Datum *value,
+					   bool *isnull);
 
 /* Sets of the dimensions that a clause is about */
 #define DIMENSION_BIT(d) (1 << (d))
@@ -214,14 +209,13 @@ find_atom(BoundsMaker *maker, Node *expr)
 
 /* Makes up an integer, which is an offset or a partition or else unknown. */
 static bool
-make_up_integer(const BoundsMaker *maker, Oid type, int dimensions,
-				int64 shift, Datum *value)
+make_up_integer(const BoundsMaker *maker, Oid type, int64 shift, Datum *value)
 {
 	int64 number;
 
-	if (dimensions == DIMENSION_BIT(KAFKA_DIMENSION_PARTITION))
+	if (maker->dimensions == DIMENSION_BIT(KAFKA_DIMENSION_PARTITION))
 		number = maker->typical.partition + shift;
-	else if (dimensions == DIMENSION_BIT(KAFKA_DIMENSION_OFFSET))
+	else if (maker->dimensions == DIMENSION_BIT(KAFKA_DIMENSION_OFFSET))
 		number = maker->typical.offset + shift;
 	else
 		return false;
@@ -244,49 +238,15 @@ make_up_interval(int64 shift_us)
 	return IntervalPGetDatum(interval);
 }
 
-typedef struct UnitSearch
-{
-	Node *expr;
-	bool found;
-} UnitSearch;
-
-static bool
-find_unit(Node *node, UnitSearch *search)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, FuncExpr))
-	{
-		const FuncExpr *call = (FuncExpr *) node;
-
-		switch (call->funcid)
-		{
-			case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
-			case F_DATE_TRUNC_TEXT_TIMESTAMP:
-			case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
-				search->found |= equal(linitial(call->args), search->expr);
-		}
-	}
-	return expression_tree_walker(node, find_unit, search);
-}
-
-/* Is the expression the unit of a date_trunc in the clause? */
-static bool
-is_unit(Node *clause, Node *expr)
-{
-	UnitSearch search = {.expr = expr};
-
-	(void) find_unit(clause, &search);
-	return search.found;
-}
-
-/* What a text is in the clause: a key, a unit of date_trunc, or else a zone. */
+/* A text is a key, the unit of a date_trunc, or else a zone. */
 static const char *
-make_up_text(const BoundsMaker *maker, Node *expr, int dimensions)
+make_up_text(const BoundsMaker *maker)
 {
-	if (dimensions == DIMENSION_BIT(KAFKA_DIMENSION_KEY_HASH))
+	if (maker->dimensions == DIMENSION_BIT(KAFKA_DIMENSION_KEY_HASH))
 		return MADE_UP_KEY;
-	return is_unit(maker->clause, expr) ? MADE_UP_UNIT : MADE_UP_ZONE;
+	if (kafka_pushdown_is_unit(maker->condition, maker->value))
+		return MADE_UP_UNIT;
+	return MADE_UP_ZONE;
 }
 
 /*
@@ -294,12 +254,11 @@ make_up_text(const BoundsMaker *maker, Node *expr, int dimensions)
  * to it; false when there is none for it.
  */
 static bool
-make_up_scalar(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
+make_up_scalar(const BoundsMaker *maker, Oid type, int atom, int64 shift,
 			   Datum *value)
 {
 	int64 time_ms = maker->typical.time_ms +
 					(int64) (maker->typical.span_ms * SPACING_SHARE) * atom;
-	int64 shift = made_up->shift;
 	int64 time_us;
 
 	if (!kafka_moment_from_kafka(time_ms, &time_us))
@@ -330,13 +289,11 @@ make_up_scalar(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
 		case INT2OID:
 		case INT4OID:
 		case INT8OID:
-			return make_up_integer(maker, type, made_up->dimensions, shift,
-								   value);
+			return make_up_integer(maker, type, shift, value);
 		case TEXTOID:
 		case VARCHAROID:
 		case BYTEAOID:
-			*value = CStringGetTextDatum(
-				make_up_text(maker, made_up->expr, made_up->dimensions));
+			*value = CStringGetTextDatum(make_up_text(maker));
 			return true;
 		default:
 			return false;
@@ -345,8 +302,7 @@ make_up_scalar(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
 
 /* A range, or a multirange of one, from the atom to the next one. */
 static bool
-make_up_range(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
-			  Datum *value)
+make_up_range(const BoundsMaker *maker, Oid type, int atom, Datum *value)
 {
 	bool is_multirange = type_is_multirange(type);
 	Oid range_type = is_multirange ? get_multirange_range(type) : type;
@@ -355,15 +311,13 @@ make_up_range(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
 	Oid element = cache->rngelemtype->type_id;
 	RangeBound lower = {.inclusive = true, .lower = true};
 	RangeBound upper = {.inclusive = true};
-	MadeUp end = *made_up;
+	int64 width =
+		element == INT4OID || element == INT8OID ? MADE_UP_OFFSETS - 1 : 0;
 	RangeType *range;
 
-	if (get_typtype(element) != TYPTYPE_BASE || made_up->shift != 0)
-		return false;
-	if (element == INT4OID || element == INT8OID)
-		end.shift = MADE_UP_OFFSETS - 1;
-	if (!make_up_scalar(maker, made_up, element, atom, &lower.val) ||
-		!make_up_scalar(maker, &end, element, atom + 1, &upper.val))
+	if (get_typtype(element) != TYPTYPE_BASE ||
+		!make_up_scalar(maker, element, atom, 0, &lower.val) ||
+		!make_up_scalar(maker, element, atom + 1, width, &upper.val))
 		return false;
 	range = kafka_make_range(cache, &lower, &upper);
 	if (is_multirange)
@@ -374,86 +328,80 @@ make_up_range(BoundsMaker *maker, const MadeUp *made_up, Oid type, int atom,
 	return true;
 }
 
-/* As many elements as the planner takes an array for that it does not know. */
-static bool
-make_up_array(BoundsMaker *maker, const MadeUp *made_up, Oid element, int atom,
-			  Datum *value)
+static Datum
+build_array(Datum *elements, int nelements, Oid type)
 {
-	Datum elements[MADE_UP_ELEMENTS];
-	MadeUp one = *made_up;
 	int16 length;
 	bool by_value;
 	char align;
 
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(
+		construct_array(elements, nelements, type, length, by_value, align));
+}
+
+/* As many elements as the planner takes an array for that it does not know. */
+static bool
+make_up_array(const BoundsMaker *maker, Oid type, int atom, Datum *value)
+{
+	int64 distance = type == INT8OID ? MADE_UP_OFFSETS : 0;
+	Datum elements[MADE_UP_ELEMENTS];
+
 	for (int i = 0; i < MADE_UP_ELEMENTS; i++)
 	{
-		if (!make_up_scalar(maker, &one, element, atom + i, &elements[i]))
+		if (!make_up_scalar(maker, type, atom + i, i * distance, &elements[i]))
 			return false;
-		one.shift += element == INT8OID ? MADE_UP_OFFSETS : 0;
 	}
-	get_typlenbyvalalign(element, &length, &by_value, &align);
-	*value =
-		PointerGetDatum(construct_array(elements, MADE_UP_ELEMENTS, element,
-										length, by_value, align));
+	*value = build_array(elements, MADE_UP_ELEMENTS, type);
 	return true;
 }
 
 static bool
-make_up_value(BoundsMaker *maker, Node *expr, Node *estimate, int dimensions,
-			  Datum *value)
+make_up_value(BoundsMaker *maker, Node *estimate, Datum *value)
 {
-	MadeUp made_up = {.expr = expr, .dimensions = dimensions};
-	Node *atom = split_shift(estimate, &made_up.shift);
-	int number = find_atom(maker, atom);
+	int64 shift;
+	int atom = find_atom(maker, split_shift(estimate, &shift));
 	Oid type = getBaseType(exprType(estimate));
 	Oid element = get_element_type(type);
 
 	maker->made_up = true;
 	if (OidIsValid(element))
-		return make_up_array(maker, &made_up, getBaseType(element), number,
-							 value);
+		return make_up_array(maker, getBaseType(element), atom, value);
 	if (type_is_range(type) || type_is_multirange(type))
-		return make_up_range(maker, &made_up, type, number, value);
-	return make_up_scalar(maker, &made_up, type, number, value);
+		return make_up_range(maker, type, atom, value);
+	return make_up_scalar(maker, type, atom, shift, value);
 }
 
 /* ARRAY[...] of values of which some are not known */
 static bool
-find_array(BoundsMaker *maker, ArrayExpr *array, int dimensions, Datum *value)
+find_array(BoundsMaker *maker, const ArrayExpr *array, Datum *value)
 {
-	int count = list_length(array->elements);
-	Datum *elements = palloc(sizeof(Datum) * Max(count, 1));
+	Datum *elements =
+		palloc(sizeof(Datum) * Max(list_length(array->elements), 1));
 	int nelements = 0;
-	int16 length;
-	bool by_value;
-	char align;
-	ListCell *cell;
+	ListCell *lc;
 
 	if (array->multidims)
 		return false;
-	foreach(cell, array->elements)
+	foreach(lc, array->elements)
 	{
 		bool isnull;
 
-		if (!find_value(maker, lfirst(cell), dimensions, &elements[nelements],
-						&isnull))
+		if (!find_value(maker, lfirst(lc), &elements[nelements], &isnull))
 			return false;
 		nelements += !isnull;
 	}
-	get_typlenbyvalalign(array->element_typeid, &length, &by_value, &align);
-	*value = PointerGetDatum(construct_array(elements, nelements,
-											 array->element_typeid, length,
-											 by_value, align));
+	*value = build_array(elements, nelements, array->element_typeid);
 	return true;
 }
 
-/* Finds the value of an expression, or makes it up; false when neither can. */
+/*
+ * Finds the value of an expression as the planner estimates it, or makes it up;
+ * false when neither can.
+ */
 static bool
-find_value(BoundsMaker *maker, Node *expr, int dimensions, Datum *value,
-		   bool *isnull)
+find_value(BoundsMaker *maker, Node *estimate, Datum *value, bool *isnull)
 {
-	Node *estimate = estimate_expression_value(maker->root, expr);
-
 	*isnull = false;
 	if (IsA(estimate, Const))
 	{
@@ -462,8 +410,8 @@ find_value(BoundsMaker *maker, Node *expr, int dimensions, Datum *value,
 		return true;
 	}
 	if (IsA(estimate, ArrayExpr))
-		return find_array(maker, (ArrayExpr *) estimate, dimensions, value);
-	return make_up_value(maker, expr, estimate, dimensions, value);
+		return find_array(maker, (ArrayExpr *) estimate, value);
+	return make_up_value(maker, estimate, value);
 }
 
 /* ----------------------------------------------------------------
@@ -485,12 +433,16 @@ find_bounds(BoundsMaker *maker, Expr *clause, int dimensions,
 
 	if (condition == NIL)
 		return false;
-	maker->clause = (Node *) clause;
+	maker->dimensions = dimensions;
+	maker->condition = condition;
 	foreach(lc, exprs)
 	{
 		int i = foreach_current_index(lc);
 
-		if (!find_value(maker, lfirst(lc), dimensions, &values[i], &isnull[i]))
+		maker->value = i;
+		if (!find_value(maker,
+						estimate_expression_value(maker->root, lfirst(lc)),
+						&values[i], &isnull[i]))
 			return false;
 	}
 	return kafka_pushdown_evaluate_within(condition, values, isnull,

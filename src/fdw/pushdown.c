@@ -41,11 +41,15 @@ static List *build_condition(KafkaBuildState *state, Node *clause,
 
 /*
  * Of the inequalities only that of partitions leaves out enough to matter, and
- * only of integers is it computed.
+ * only of integers is it computed.  Of a column that may be NULL, though there
+ * is a partition or an offset, IS [NOT] DISTINCT FROM says nothing of these.
  */
 static bool
-is_worthwhile(const KafkaLeaf *leaf)
+is_worthwhile(const KafkaBuildState *state, const KafkaLeaf *leaf)
 {
+	if (leaf->kind == KAFKA_NODE_DISTINCT &&
+		state->columns->may_be_null[leaf->form.dimension])
+		return false;
 	if (leaf->op != KAFKA_OP_NE)
 		return true;
 	return leaf->form.dimension == KAFKA_DIMENSION_PARTITION &&
@@ -74,7 +78,7 @@ is_plain_column(const KafkaBuildState *state, Node *expr)
 static List *
 add_leaf(KafkaBuildState *state, KafkaLeaf *leaf, Node *form, Node *value)
 {
-	if (!is_worthwhile(leaf))
+	if (!is_worthwhile(state, leaf))
 		return NIL;
 	leaf->value = kafka_build_add_value(state, value);
 	if (leaf->value < 0)
@@ -101,9 +105,7 @@ build_one_side(KafkaBuildState *state, KafkaNodeKind kind, Oid opno,
 
 	if (!kafka_form_match(state, form, &leaf.form))
 		return NIL;
-	if (!(kind == KAFKA_NODE_DISTINCT &&
-		  state->columns->may_be_null[leaf.form.dimension]) &&
-		kafka_operator_interpret(opno, collation, form_is_left, &leaf.form,
+	if (kafka_operator_interpret(opno, collation, form_is_left, &leaf.form,
 								 &leaf.op, &leaf.type))
 	{
 		if (negate)
@@ -186,10 +188,7 @@ build_array_comparison(KafkaBuildState *state, ScalarArrayOpExpr *clause,
 						  negate);
 }
 
-/*
- * "a IS DISTINCT FROM b": it has the operator of "=".  Of a column that may be
- * NULL, though there is a partition or an offset, nothing is known.
- */
+/* "a IS DISTINCT FROM b": it has the operator of "=". */
 static List *
 build_distinct(KafkaBuildState *state, DistinctExpr *clause, bool negate)
 {

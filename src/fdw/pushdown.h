@@ -96,6 +96,12 @@ extern bool kafka_pushdown_is_form(const KafkaPushdownColumns *columns,
 								   Expr *expr);
 
 /*
+ * Is the value with this number the unit of a date_trunc?  The condition is not
+ * NIL.  It is searched for it.
+ */
+extern bool kafka_pushdown_is_unit(List *condition, int value);
+
+/*
  * Does the condition bound this dimension from below or above in every row it
  * lets through?  (For costs, require_bounds and EXPLAIN, before values are
  * known.)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pushdown_node.c
- *		Leaves of conditions as integer Lists, and back.
+ *		Leaves of conditions as integer Lists, and back; what is in them.
  *
  * The List is what is stored in plans.  Its first element is the kind of the
  * node, as that of every integer List in a condition.
@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "fdw/pushdown_node.h"
+#include "miscadmin.h"
 
 /* In the order of the elements; those of the steps follow, three for each. */
 enum
@@ -82,4 +83,34 @@ kafka_node_leaf(const List *node)
 		form->steps[i].args[1] = list_nth_int(node, first + 2);
 	}
 	return leaf;
+}
+
+bool
+kafka_pushdown_is_unit(List *condition, int value)
+{
+	KafkaNodeKind kind = kafka_node_kind(condition);
+	KafkaLeaf leaf;
+	ListCell *lc;
+
+	check_stack_depth();
+
+	if (kind == KAFKA_NODE_NOTHING)
+		return false;
+	if (kind == KAFKA_NODE_AND || kind == KAFKA_NODE_OR)
+	{
+		for_each_from(lc, condition, 1)
+		{
+			if (kafka_pushdown_is_unit(lfirst(lc), value))
+				return true;
+		}
+		return false;
+	}
+	leaf = kafka_node_leaf(condition);
+	for (int i = 0; i < leaf.form.nsteps; i++)
+	{
+		if (leaf.form.steps[i].kind == KAFKA_STEP_TRUNC &&
+			leaf.form.steps[i].args[0] == value)
+			return true;
+	}
+	return false;
 }

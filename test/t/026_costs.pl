@@ -333,6 +333,13 @@ sub scans
 	return @scans;
 }
 
+sub execution_of
+{
+	my ($session, $query) = @_;
+
+	return decode_json($session->value("EXPLAIN (ANALYZE, FORMAT JSON) $query"))->[0];
+}
+
 # Is the foreign table scanned anew for each outer row?
 sub seeks_per_row
 {
@@ -400,8 +407,7 @@ EOF
 		my $query = "SELECT k.* FROM windows AS outer_rows JOIN big AS k ON $condition";
 
 		ok(seeks_per_row($session, $query), "$name of another table");
-		my $plan = decode_json($session->value("EXPLAIN (ANALYZE, FORMAT JSON) $query"))->[0];
-		my ($scan) = scans($plan->{Plan});
+		my ($scan) = scans(execution_of($session, $query)->{Plan});
 		cmp_ok($scan->{'Messages Read'}, '<=', $most, "$name of another table: messages read");
 		note "$name: $scan->{'Messages Read'} read, $scan->{'Plan Rows'} rows expected";
 	}
@@ -422,7 +428,7 @@ analyze('unbounded');
 {
 	my $session = KafkaFdw::Session->new($node);
 	my $query = 'SELECT count(*) ' . sprintf $windows, 'thousand', 'big', '10 s';
-	my $plan = decode_json($session->value("EXPLAIN (ANALYZE, FORMAT JSON) $query"))->[0];
+	my $plan = execution_of($session, $query);
 	my ($scan) = scans($plan->{Plan});
 
 	is($scan->{'Actual Loops'}, 1000, 'a rescan for each row');
